@@ -69,13 +69,15 @@ struct dp_usage {
     uint64_t user_us, system_us, max_rss_kib;
 };
 
-/* How a restored process gets back an open file of home, instead of opening it anew: before the OPEN of node N (or
- * OPENDIR), the shepherd sends DP_FUSE with a request of this opcode, unique != 0, answered like any other. The next
- * OPEN/OPENDIR of this session on `nodeid` is then answered with handle `fh`, which both sessions hold until one ends. */
-#define DP_FUSE_ADOPT 8001u /* payload after fuse_in_header: struct dp_adopt; reply: fuse_out_header, error */
+/* How a restored process gets back an open file of home, instead of opening it anew: before the OPEN (or OPENDIR) of
+ * node N the shepherd sends DP_FUSE with a request of this opcode: nodeid = the handle's node, payload struct dp_adopt.
+ * Answered like any other. The next OPEN/OPENDIR of this session on that node is answered with handle `fh`, whatever
+ * its flags, and both sessions then hold the handle; it is closed when the last holder releases it or ends.
+ * -ENOENT when there is no such handle. Which handle a descriptor has, the source learns by letting the frozen task call
+ * fsync(2) on it: the relay, in probe mode, notes nodeid and fh of the FUSE_FSYNC/FUSE_FSYNCDIR request and answers 0. */
+#define DP_FUSE_ADOPT 8001u
 struct dp_adopt {
     uint64_t fh;
 };
-/* Asks which node and handle an open descriptor has: answered from the shepherd's own bookkeeping, see relay.h. */
 
 #endif
