@@ -29,22 +29,27 @@ static bool is_number(const char *text) { return *text != 0 && strspn(text, "012
 static bool look(const char *folder, char *state, size_t room) {
     if (has(folder, "agent.sock") || has(folder, "skein.conf"))
         return (size_t)snprintf(state, room, "%s", folder) < room;
-    if (!has(folder, "cluster.json")) return false;
+    if (!has(folder, "cluster.json"))
+        return false;
     const char *node = getenv("SKEIN_NODE");
-    if (node == NULL || !is_number(node)) node = "1";
+    if (node == NULL || !is_number(node))
+        node = "1";
     return (size_t)snprintf(state, room, "%s/%s", folder, node) < room && has(state, ".");
 }
 
 int find_node(char *state, size_t room) {
     const char *chosen = getenv("SKEIN_DIR"), *home = getenv("HOME");
-    if (chosen != NULL && *chosen != 0) return look(chosen, state, room) ? 0 : -ENOENT;
+    if (chosen != NULL && *chosen != 0)
+        return look(chosen, state, room) ? 0 : -ENOENT;
     char folder[PATH_MAX];
     snprintf(folder, sizeof folder, "/tmp/skein-%u", (unsigned)getuid());
-    if (look(folder, state, room)) return 0;
+    if (look(folder, state, room))
+        return 0;
     if (home != NULL && *home != 0 && (size_t)snprintf(folder, sizeof folder, "%s/.skein", home) < sizeof folder &&
         look(folder, state, room))
         return 0;
-    if (look("/run/skein", state, room) || look("/tmp/skein-0", state, room)) return 0;
+    if (look("/run/skein", state, room) || look("/tmp/skein-0", state, room))
+        return 0;
     return -ENOENT;
 }
 
@@ -53,7 +58,8 @@ int find_agent(const char *state) {
     if ((size_t)snprintf(address.sun_path, sizeof address.sun_path, "%s/agent.sock", state) >= sizeof address.sun_path)
         return -ENAMETOOLONG;
     int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (descriptor < 0) return -errno;
+    if (descriptor < 0)
+        return -errno;
     int result = connect(descriptor, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
     close(descriptor);
     return result;

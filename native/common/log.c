@@ -41,10 +41,13 @@ void log_line(const char *format, ...) {
     errno = saved; /* for %m */
     int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
     va_end(arguments);
-    if (length > 0) used += (size_t)length;
-    if (used > sizeof line - 2) used = sizeof line - 2;
+    if (length > 0)
+        used += (size_t)length;
+    if (used > sizeof line - 2)
+        used = sizeof line - 2;
     for (size_t i = text; i < used; i++) {
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f) line[i] = '?';
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+            line[i] = '?';
     }
     line[used++] = '\n';
     /* Nowhere to complain to when standard error itself fails. */

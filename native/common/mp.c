@@ -25,23 +25,28 @@ void mp_begin(struct mp_packer *p) {
 void mp_free(struct mp_packer *p) { msgpack_sbuffer_destroy(&p->buffer); }
 
 const void *mp_done(struct mp_packer *p, size_t *length) {
-    if (p->failed || p->depth != 0) return NULL;
+    if (p->failed || p->depth != 0)
+        return NULL;
     *length = p->buffer.size;
     return p->buffer.data;
 }
 
 static void note(struct mp_packer *p, int result) {
-    if (result != 0) p->failed = true;
+    if (result != 0)
+        p->failed = true;
 }
 
 static void item(struct mp_packer *p) {
-    if (p->depth > 0) p->open[p->depth - 1].items++;
+    if (p->depth > 0)
+        p->open[p->depth - 1].items++;
 }
 
 static void open_container(struct mp_packer *p, bool map) {
     item(p);
-    if (p->depth == MP_MAX_DEPTH) p->failed = true;
-    if (p->failed) return;
+    if (p->depth == MP_MAX_DEPTH)
+        p->failed = true;
+    if (p->failed)
+        return;
     const char head[5] = {(char)(map ? 0xdf : 0xdd), 0, 0, 0, 0};
     note(p, msgpack_sbuffer_write(&p->buffer, head, sizeof head));
     p->open[p->depth].at = p->buffer.size - 4;
@@ -54,16 +59,20 @@ void mp_put_map(struct mp_packer *p) { open_container(p, true); }
 void mp_put_array(struct mp_packer *p) { open_container(p, false); }
 
 void mp_end(struct mp_packer *p) {
-    if (p->depth == 0) p->failed = true;
-    if (p->failed) return;
+    if (p->depth == 0)
+        p->failed = true;
+    if (p->failed)
+        return;
     p->depth--;
     uint32_t count = p->open[p->depth].items;
     if (p->open[p->depth].map) {
-        if (count % 2 != 0) p->failed = true;
+        if (count % 2 != 0)
+            p->failed = true;
         count /= 2;
     }
     char *at = p->buffer.data + p->open[p->depth].at;
-    for (int i = 0; i < 4; i++) at[i] = (char)(count >> (24 - 8 * i));
+    for (int i = 0; i < 4; i++)
+        at[i] = (char)(count >> (24 - 8 * i));
 }
 
 void mp_put_str(struct mp_packer *p, const char *text) {
@@ -139,10 +148,14 @@ struct shape {
 
 static bool shape_of(uint8_t type, struct shape *shape) {
     *shape = (struct shape){0};
-    if (type <= 0x7f || type >= 0xe0) return true;
-    if (type <= 0x8f) return shape->kind = MAP, shape->fixed = type & 0x0f, true;
-    if (type <= 0x9f) return shape->kind = ARRAY, shape->fixed = type & 0x0f, true;
-    if (type <= 0xbf) return shape->fixed = type & 0x1f, true;
+    if (type <= 0x7f || type >= 0xe0)
+        return true;
+    if (type <= 0x8f)
+        return shape->kind = MAP, shape->fixed = type & 0x0f, true;
+    if (type <= 0x9f)
+        return shape->kind = ARRAY, shape->fixed = type & 0x0f, true;
+    if (type <= 0xbf)
+        return shape->fixed = type & 0x1f, true;
     switch (type) {
     case 0xc1:
         return false;
@@ -201,20 +214,27 @@ bool mp_check(const void *bytes, size_t length) {
             continue;
         }
         left[depth]--;
-        if (at == end) return false;
+        if (at == end)
+            return false;
         struct shape shape;
-        if (!shape_of(*at++, &shape)) return false;
+        if (!shape_of(*at++, &shape))
+            return false;
         uint64_t count = shape.fixed;
-        if ((size_t)(end - at) < shape.width) return false;
-        for (int i = 0; i < shape.width; i++) count = i == 0 ? *at++ : count << 8 | *at++;
+        if ((size_t)(end - at) < shape.width)
+            return false;
+        for (int i = 0; i < shape.width; i++)
+            count = i == 0 ? *at++ : count << 8 | *at++;
         if (shape.kind == SCALAR) {
             count += shape.extra;
-            if ((uint64_t)(end - at) < count) return false;
+            if ((uint64_t)(end - at) < count)
+                return false;
             at += count;
             continue;
         }
-        if (shape.kind == MAP) count *= 2;
-        if ((uint64_t)(end - at) < count || depth == MP_MAX_DEPTH) return false;
+        if (shape.kind == MAP)
+            count *= 2;
+        if ((uint64_t)(end - at) < count || depth == MP_MAX_DEPTH)
+            return false;
         left[++depth] = count;
     }
     return at == end;
@@ -222,13 +242,17 @@ bool mp_check(const void *bytes, size_t length) {
 
 int mp_read(struct mp_reader *reader, const void *bytes, size_t length, size_t limit) {
     memset(reader, 0, sizeof *reader);
-    if (length > limit) return -EMSGSIZE;
-    if (!mp_check(bytes, length)) return -EBADMSG;
-    if (!msgpack_zone_init(&reader->zone, 4096)) return -ENOMEM;
+    if (length > limit)
+        return -EMSGSIZE;
+    if (!mp_check(bytes, length))
+        return -EBADMSG;
+    if (!msgpack_zone_init(&reader->zone, 4096))
+        return -ENOMEM;
     reader->open = true;
     /* A copy, since strings are left where they lie and the caller's buffer may be a message that goes. */
     reader->copy = malloc(length);
-    if (reader->copy == NULL) return mp_reader_free(reader), -ENOMEM;
+    if (reader->copy == NULL)
+        return mp_reader_free(reader), -ENOMEM;
     memcpy(reader->copy, bytes, length);
     size_t offset = 0;
     msgpack_unpack_return result = msgpack_unpack(reader->copy, length, &offset, &reader->zone, &reader->root);
@@ -240,13 +264,15 @@ int mp_read(struct mp_reader *reader, const void *bytes, size_t length, size_t l
 }
 
 void mp_reader_free(struct mp_reader *reader) {
-    if (reader->open) msgpack_zone_destroy(&reader->zone);
+    if (reader->open)
+        msgpack_zone_destroy(&reader->zone);
     free(reader->copy);
     memset(reader, 0, sizeof *reader);
 }
 
 const msgpack_object *mp_get(const msgpack_object *map, const char *key) {
-    if (map == NULL || map->type != MSGPACK_OBJECT_MAP) return NULL;
+    if (map == NULL || map->type != MSGPACK_OBJECT_MAP)
+        return NULL;
     size_t length = strlen(key);
     for (uint32_t i = 0; i < map->via.map.size; i++) {
         const msgpack_object_kv *entry = &map->via.map.ptr[i];
@@ -258,30 +284,40 @@ const msgpack_object *mp_get(const msgpack_object *map, const char *key) {
 }
 
 bool mp_as_u64(const msgpack_object *object, uint64_t *value) {
-    if (object == NULL) return false;
-    if (object->type == MSGPACK_OBJECT_POSITIVE_INTEGER) return *value = object->via.u64, true;
-    if (object->type != MSGPACK_OBJECT_FLOAT64 && object->type != MSGPACK_OBJECT_FLOAT32) return false;
+    if (object == NULL)
+        return false;
+    if (object->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        return *value = object->via.u64, true;
+    if (object->type != MSGPACK_OBJECT_FLOAT64 && object->type != MSGPACK_OBJECT_FLOAT32)
+        return false;
     double number = object->via.f64;
-    if (!(number >= 0 && number <= 9007199254740992.0) || (double)(uint64_t)number != number) return false;
+    if (!(number >= 0 && number <= 9007199254740992.0) || (double)(uint64_t)number != number)
+        return false;
     return *value = (uint64_t)number, true;
 }
 
 bool mp_as_i64(const msgpack_object *object, int64_t *value) {
     uint64_t positive;
     if (mp_as_u64(object, &positive)) {
-        if (positive > INT64_MAX) return false;
+        if (positive > INT64_MAX)
+            return false;
         return *value = (int64_t)positive, true;
     }
-    if (object == NULL) return false;
-    if (object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER) return *value = object->via.i64, true;
-    if (object->type != MSGPACK_OBJECT_FLOAT64 && object->type != MSGPACK_OBJECT_FLOAT32) return false;
+    if (object == NULL)
+        return false;
+    if (object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
+        return *value = object->via.i64, true;
+    if (object->type != MSGPACK_OBJECT_FLOAT64 && object->type != MSGPACK_OBJECT_FLOAT32)
+        return false;
     double number = object->via.f64;
-    if (!(number < 0 && number >= -9007199254740992.0) || (double)(int64_t)number != number) return false;
+    if (!(number < 0 && number >= -9007199254740992.0) || (double)(int64_t)number != number)
+        return false;
     return *value = (int64_t)number, true;
 }
 
 bool mp_as_bin(const msgpack_object *object, const void **bytes, size_t *length) {
-    if (object == NULL) return false;
+    if (object == NULL)
+        return false;
     if (object->type == MSGPACK_OBJECT_BIN)
         return *bytes = object->via.bin.ptr, *length = object->via.bin.size, true;
     if (object->type == MSGPACK_OBJECT_STR)
@@ -299,7 +335,8 @@ bool mp_get_i64(const msgpack_object *map, const char *key, int64_t *value) {
 
 bool mp_get_double(const msgpack_object *map, const char *key, double *value) {
     const msgpack_object *object = mp_get(map, key);
-    if (object == NULL) return false;
+    if (object == NULL)
+        return false;
     switch (object->type) {
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
         return *value = (double)object->via.u64, true;
@@ -315,19 +352,22 @@ bool mp_get_double(const msgpack_object *map, const char *key, double *value) {
 
 bool mp_get_bool(const msgpack_object *map, const char *key, bool *value) {
     const msgpack_object *object = mp_get(map, key);
-    if (object == NULL || object->type != MSGPACK_OBJECT_BOOLEAN) return false;
+    if (object == NULL || object->type != MSGPACK_OBJECT_BOOLEAN)
+        return false;
     return *value = object->via.boolean, true;
 }
 
 bool mp_get_map(const msgpack_object *map, const char *key, const msgpack_object **value) {
     const msgpack_object *object = mp_get(map, key);
-    if (object == NULL || object->type != MSGPACK_OBJECT_MAP) return false;
+    if (object == NULL || object->type != MSGPACK_OBJECT_MAP)
+        return false;
     return *value = object, true;
 }
 
 bool mp_get_array(const msgpack_object *map, const char *key, const msgpack_object_array **value) {
     const msgpack_object *object = mp_get(map, key);
-    if (object == NULL || object->type != MSGPACK_OBJECT_ARRAY) return false;
+    if (object == NULL || object->type != MSGPACK_OBJECT_ARRAY)
+        return false;
     return *value = &object->via.array, true;
 }
 
@@ -338,23 +378,27 @@ bool mp_get_bin(const msgpack_object *map, const char *key, const void **bytes, 
 bool mp_get_str(const msgpack_object *map, const char *key, char *to, size_t room) {
     const void *bytes;
     size_t length;
-    if (!mp_get_bin(map, key, &bytes, &length) || length >= room || memchr(bytes, 0, length) != NULL) return false;
+    if (!mp_get_bin(map, key, &bytes, &length) || length >= room || memchr(bytes, 0, length) != NULL)
+        return false;
     memcpy(to, bytes, length);
     to[length] = 0;
     return true;
 }
 
 char **mp_as_strings(const msgpack_object_array *array, size_t limit) {
-    if (array->size > limit) return NULL;
+    if (array->size > limit)
+        return NULL;
     size_t total = ((size_t)array->size + 1) * sizeof(char *);
     const void *bytes;
     size_t length;
     for (uint32_t i = 0; i < array->size; i++) {
-        if (!mp_as_bin(&array->ptr[i], &bytes, &length) || memchr(bytes, 0, length) != NULL) return NULL;
+        if (!mp_as_bin(&array->ptr[i], &bytes, &length) || memchr(bytes, 0, length) != NULL)
+            return NULL;
         total += length + 1;
     }
     char **strings = malloc(total);
-    if (strings == NULL) return NULL;
+    if (strings == NULL)
+        return NULL;
     char *at = (char *)(strings + array->size + 1);
     for (uint32_t i = 0; i < array->size; i++) {
         mp_as_bin(&array->ptr[i], &bytes, &length);

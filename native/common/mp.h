@@ -9,7 +9,8 @@
 
 #define MP_MAX_DEPTH 8
 
-/* --- writing: mp_begin, values, mp_done, mp_free. Containers are counted here, not by the caller. ------------------ */
+/* --- writing: mp_begin, values, mp_done, mp_free. Containers are counted here, not by the caller. ------------------
+ */
 struct mp_packer {
     msgpack_sbuffer buffer;
     msgpack_packer packer;
@@ -47,8 +48,10 @@ void mp_add_i64(struct mp_packer *p, const char *key, int64_t value);
 void mp_add_double(struct mp_packer *p, const char *key, double value);
 void mp_add_bool(struct mp_packer *p, const char *key, bool value);
 
-/* --- reading ------------------------------------------------------------------------------------------------------- */
-/* Whether the bytes are exactly one msgpack value, at most MP_MAX_DEPTH deep, whose counts and lengths fit the input. */
+/* --- reading -------------------------------------------------------------------------------------------------------
+ */
+/* Whether the bytes are exactly one msgpack value, at most MP_MAX_DEPTH deep, whose counts and lengths fit the input.
+ */
 bool mp_check(const void *bytes, size_t length);
 
 struct mp_reader {

@@ -45,16 +45,17 @@ enum dp_type {
     DP_PING,        /* each second; answered by DP_PONG */
     DP_OUT_EOF,     /* flags: 1|2: the task closed it (all writers) */
     /* deputy → shepherd */
-    DP_WELCOME = 64, /* payload: msgpack map: the task's spec (argv, env, cwd, umask, rlimits, tty, termios, winsize, ids) */
-    DP_FUSE_REPLY,   /* payload: one raw FUSE reply, for /dev/fuse as it is */
-    DP_FUSE_NOTIFY,  /* payload: one raw FUSE notification (unique 0) */
-    DP_IN,           /* offset; payload: bytes of standard input; flags DP_EOF: nothing follows */
-    DP_OUT_ACK,      /* flags: 1|2, offset: bytes safely written at home */
-    DP_CLAIMED,      /* value: 0 granted, else -EBUSY/-ESTALE; epoch: the current one; payload: current claimant[16] */
-    DP_SIGNAL,       /* value: signal for the task (its foreground group on a terminal, else its first process) */
-    DP_WINSIZE,      /* payload: struct winsize */
-    DP_FENCED,       /* epoch: the current one: this session no longer runs the task */
-    DP_KILL,         /* the deputy ends: kill the task, report nothing */
+    DP_WELCOME =
+        64, /* payload: msgpack map: the task's spec (argv, env, cwd, umask, rlimits, tty, termios, winsize, ids) */
+    DP_FUSE_REPLY,  /* payload: one raw FUSE reply, for /dev/fuse as it is */
+    DP_FUSE_NOTIFY, /* payload: one raw FUSE notification (unique 0) */
+    DP_IN,          /* offset; payload: bytes of standard input; flags DP_EOF: nothing follows */
+    DP_OUT_ACK,     /* flags: 1|2, offset: bytes safely written at home */
+    DP_CLAIMED,     /* value: 0 granted, else -EBUSY/-ESTALE; epoch: the current one; payload: current claimant[16] */
+    DP_SIGNAL,      /* value: signal for the task (its foreground group on a terminal, else its first process) */
+    DP_WINSIZE,     /* payload: struct winsize */
+    DP_FENCED,      /* epoch: the current one: this session no longer runs the task */
+    DP_KILL,        /* the deputy ends: kill the task, report nothing */
     DP_EXIT_ACK,
     DP_PONG,
 };
@@ -73,8 +74,9 @@ struct dp_usage {
  * node N the shepherd sends DP_FUSE with a request of this opcode: nodeid = the handle's node, payload struct dp_adopt.
  * Answered like any other. The next OPEN/OPENDIR of this session on that node is answered with handle `fh`, whatever
  * its flags, and both sessions then hold the handle; it is closed when the last holder releases it or ends.
- * -ENOENT when there is no such handle. Which handle a descriptor has, the source learns by letting the frozen task call
- * fsync(2) on it: the relay, in probe mode, notes nodeid and fh of the FUSE_FSYNC/FUSE_FSYNCDIR request and answers 0. */
+ * -ENOENT when there is no such handle. Which handle a descriptor has, the source learns by letting the frozen task
+ * call fsync(2) on it: the relay, in probe mode, notes nodeid and fh of the FUSE_FSYNC/FUSE_FSYNCDIR request and
+ * answers 0. */
 #define DP_FUSE_ADOPT 8001u
 struct dp_adopt {
     uint64_t fh;

@@ -30,7 +30,8 @@ struct zap {
 
 static int find_key(const struct zap *zap, const unsigned char key[32]) {
     for (int i = 0; i < zap->count; i++) {
-        if (memcmp(zap->keys[i], key, 32) == 0) return i;
+        if (memcmp(zap->keys[i], key, 32) == 0)
+            return i;
     }
     return -1;
 }
@@ -43,22 +44,28 @@ static int read_request(void *server, char *id, size_t *id_length, unsigned char
     for (;;) {
         unsigned char bytes[256];
         int length = zmq_recv(server, bytes, sizeof bytes, 0);
-        if (length < 0) return -errno;
-        if (frame == 0) version_right = length == 3 && memcmp(bytes, "1.0", 3) == 0;
+        if (length < 0)
+            return -errno;
+        if (frame == 0)
+            version_right = length == 3 && memcmp(bytes, "1.0", 3) == 0;
         if (frame == 1 && length <= (int)sizeof bytes) {
             memcpy(id, bytes, (size_t)length);
             *id_length = (size_t)length;
         }
-        if (frame == 5) mechanism_right = length == 5 && memcmp(bytes, "CURVE", 5) == 0;
+        if (frame == 5)
+            mechanism_right = length == 5 && memcmp(bytes, "CURVE", 5) == 0;
         if (frame == 6 && length == 32) {
             memcpy(key, bytes, 32);
             key_right = true;
         }
         int more = 0;
         size_t size = sizeof more;
-        if (zmq_getsockopt(server, ZMQ_RCVMORE, &more, &size) != 0) return -errno;
-        if (!more) break;
-        if (frame < ZAP_FRAMES) frame++;
+        if (zmq_getsockopt(server, ZMQ_RCVMORE, &more, &size) != 0)
+            return -errno;
+        if (!more)
+            break;
+        if (frame < ZAP_FRAMES)
+            frame++;
     }
     *wellformed = version_right && mechanism_right && key_right && frame == 6;
     return 0;
@@ -71,7 +78,8 @@ static int send_reply(void *server, const char *id, size_t id_length, bool allow
         size_t length;
     } frames[] = {{"1.0", 3}, {id, id_length}, {status, 3}, {text, strlen(text)}, {"", 0}, {"", 0}};
     for (size_t i = 0; i < 6; i++) {
-        if (zmq_send(server, frames[i].bytes, frames[i].length, i < 5 ? ZMQ_SNDMORE : 0) < 0) return -errno;
+        if (zmq_send(server, frames[i].bytes, frames[i].length, i < 5 ? ZMQ_SNDMORE : 0) < 0)
+            return -errno;
     }
     return 0;
 }
@@ -81,34 +89,42 @@ static void *zap_main(void *argument) {
     for (;;) {
         zmq_pollitem_t items[] = {{zap->server, 0, ZMQ_POLLIN, 0}, {zap->stop_in, 0, ZMQ_POLLIN, 0}};
         if (zmq_poll(items, 2, -1) < 0) {
-            if (errno == EINTR) continue;
+            if (errno == EINTR)
+                continue;
             break;
         }
-        if (items[1].revents) break;
+        if (items[1].revents)
+            break;
         char id[256];
         size_t id_length;
         unsigned char key[32] = {0};
         bool wellformed = false;
-        if (read_request(zap->server, id, &id_length, key, &wellformed) != 0) break;
+        if (read_request(zap->server, id, &id_length, key, &wellformed) != 0)
+            break;
         pthread_mutex_lock(&zap->lock);
         bool allowed = wellformed && find_key(zap, key) >= 0;
         pthread_mutex_unlock(&zap->lock);
-        if (send_reply(zap->server, id, id_length, allowed) != 0) break;
+        if (send_reply(zap->server, id, id_length, allowed) != 0)
+            break;
     }
     return NULL;
 }
 
 static void zap_close(struct zap *zap) {
-    if (zap->server) zmq_close(zap->server);
-    if (zap->stop_in) zmq_close(zap->stop_in);
-    if (zap->stop_out) zmq_close(zap->stop_out);
+    if (zap->server)
+        zmq_close(zap->server);
+    if (zap->stop_in)
+        zmq_close(zap->stop_in);
+    if (zap->stop_out)
+        zmq_close(zap->stop_out);
     pthread_mutex_destroy(&zap->lock);
     free(zap);
 }
 
 int zap_start(void *context, struct zap **out) {
     struct zap *zap = calloc(1, sizeof *zap);
-    if (zap == NULL) return -ENOMEM;
+    if (zap == NULL)
+        return -ENOMEM;
     zap->context = context;
     pthread_mutex_init(&zap->lock, NULL);
     char stop[64];
@@ -137,7 +153,8 @@ int zap_start(void *context, struct zap **out) {
 
 int zap_allow(struct zap *zap, const char *public_key) {
     unsigned char key[32];
-    if (!keys_decode(public_key, key)) return -EINVAL;
+    if (!keys_decode(public_key, key))
+        return -EINVAL;
     int result = 0;
     pthread_mutex_lock(&zap->lock);
     if (find_key(zap, key) < 0) {
@@ -152,15 +169,19 @@ int zap_allow(struct zap *zap, const char *public_key) {
 
 void zap_forbid(struct zap *zap, const char *public_key) {
     unsigned char key[32];
-    if (!keys_decode(public_key, key)) return;
+    if (!keys_decode(public_key, key))
+        return;
     pthread_mutex_lock(&zap->lock);
     int at = find_key(zap, key);
-    if (at >= 0) memcpy(zap->keys[at], zap->keys[--zap->count], 32);
+    if (at >= 0)
+        memcpy(zap->keys[at], zap->keys[--zap->count], 32);
     pthread_mutex_unlock(&zap->lock);
 }
 
 void zap_stop(struct zap *zap) {
-    if (zap == NULL) return;
-    if (zmq_send(zap->stop_out, "x", 1, 0) >= 0) pthread_join(zap->thread, NULL);
+    if (zap == NULL)
+        return;
+    if (zmq_send(zap->stop_out, "x", 1, 0) >= 0)
+        pthread_join(zap->thread, NULL);
     zap_close(zap);
 }
