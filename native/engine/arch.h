@@ -72,6 +72,6 @@ enum arch_wait arch_wait_kind(int64_t nr);
 /* True for calls that return EINTR when only looked at by a tracer, and may simply be made again. */
 bool arch_is_repeatable(int64_t nr);
 /* Highest user address + 1. */
-uint64_t arch_task_size(void);
+uint64_t arch_user_end(void);
 
 #endif

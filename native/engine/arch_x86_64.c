@@ -153,6 +153,6 @@ bool arch_is_repeatable(int64_t nr) {
            nr == SYS_rt_sigtimedwait || nr == SYS_io_getevents;
 }
 
-uint64_t arch_task_size(void) {
+uint64_t arch_user_end(void) {
     return 0x7ffffffff000ull;
 }

@@ -56,7 +56,6 @@ struct area_list {
 /* Areas in order of address, [vsyscall] left out. `skip` (may be 0) is an area of ours that the task must not be seen to
  * have. `file_device` is the device of home's files: what lies on another is AREA_OTHER. 0 or -errno. */
 int maps_read(pid_t pid, uint64_t skip, uint64_t file_device, struct area_list *list);
-/* Quick check, /proc/PID/maps only: the same areas (addresses, protection, file)? 1 yes, 0 no, -errno. */
 void maps_free(struct area_list *list);
 /* To and from the image. Unpacking checks order, alignment, kinds and limits. */
 void maps_pack(struct image_writer *writer, const struct area_list *list);
