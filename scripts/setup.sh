@@ -147,9 +147,12 @@ build_typescript() {
 }
 
 build_native() {
-    if make -C native -q all >/dev/null 2>&1; then return; fi
-    say "building the native programs"
-    make -C native -s -j "$(nproc)" all
+    local folder
+    for folder in native examples/audit; do
+        if make -C "$folder" -q all >/dev/null 2>&1; then continue; fi
+        say "building $folder"
+        make -C "$folder" -s -j "$(nproc)" all
+    done
 }
 
 check_kernel
