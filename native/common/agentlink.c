@@ -169,7 +169,9 @@ int agentlink_event(struct agentlink *link) {
     return -EAGAIN;
 }
 
-int agentlink_answer(struct agentlink *link, uint64_t id) { return send_begun(link, "re", id); }
+int agentlink_answer(struct agentlink *link, uint64_t id) {
+    return send_begun(link, "re", id);
+}
 
 int agentlink_error(struct agentlink *link, uint64_t id, const char *code, const char *text) {
     struct mp_packer *packer = agentlink_begin(link, "error");
@@ -444,7 +446,9 @@ bool agentlink_wait(struct agentlink *link, struct agentlink_message *message, i
     return true;
 }
 
-int agentlink_fd(struct agentlink *link) { return link->epoll; }
+int agentlink_fd(struct agentlink *link) {
+    return link->epoll;
+}
 
 static int watch(struct agentlink *link, int descriptor) {
     struct epoll_event event = {.events = EPOLLIN};

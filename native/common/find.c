@@ -24,7 +24,9 @@ static bool has(const char *folder, const char *name) {
     return length > 0 && (size_t)length < sizeof path && stat(path, &status) == 0;
 }
 
-static bool is_number(const char *text) { return *text != 0 && strspn(text, "0123456789") == strlen(text); }
+static bool is_number(const char *text) {
+    return *text != 0 && strspn(text, "0123456789") == strlen(text);
+}
 
 static bool look(const char *folder, char *state, size_t room) {
     if (has(folder, "agent.sock") || has(folder, "skein.conf"))

@@ -13,7 +13,9 @@
 #include <sys/random.h>
 #include <zmq.h>
 
-int keys_make(struct key_pair *pair) { return zmq_curve_keypair(pair->public_key, pair->secret_key) == 0 ? 0 : -errno; }
+int keys_make(struct key_pair *pair) {
+    return zmq_curve_keypair(pair->public_key, pair->secret_key) == 0 ? 0 : -errno;
+}
 
 int keys_random(void *bytes, size_t length) {
     unsigned char *at = bytes;

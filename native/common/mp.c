@@ -22,7 +22,9 @@ void mp_begin(struct mp_packer *p) {
     msgpack_packer_init(&p->packer, &p->buffer, msgpack_sbuffer_write);
 }
 
-void mp_free(struct mp_packer *p) { msgpack_sbuffer_destroy(&p->buffer); }
+void mp_free(struct mp_packer *p) {
+    msgpack_sbuffer_destroy(&p->buffer);
+}
 
 const void *mp_done(struct mp_packer *p, size_t *length) {
     if (p->failed || p->depth != 0)
@@ -55,8 +57,12 @@ static void open_container(struct mp_packer *p, bool map) {
     p->depth++;
 }
 
-void mp_put_map(struct mp_packer *p) { open_container(p, true); }
-void mp_put_array(struct mp_packer *p) { open_container(p, false); }
+void mp_put_map(struct mp_packer *p) {
+    open_container(p, true);
+}
+void mp_put_array(struct mp_packer *p) {
+    open_container(p, false);
+}
 
 void mp_end(struct mp_packer *p) {
     if (p->depth == 0)

@@ -23,13 +23,20 @@
 struct dp_header {
     uint32_t magic;
     uint16_t type;
-    uint16_t flags;  /* DP_OUT/DP_OUT_ACK: the descriptor, 1 or 2; DP_IN: DP_EOF */
+    uint16_t flags;  /* DP_OUT/DP_OUT_ACK/DP_OUT_EOF: the descriptor, 1 or 2; DP_IN, DP_IN_ACK: DP_EOF */
     uint32_t epoch;  /* shepherd → deputy: the epoch it acts for */
     int32_t value;   /* errno, signal, wait status: by type */
     uint64_t offset; /* streams: offset of the first byte; acks: bytes taken so far */
 };
 
+/* DP_IN: nothing follows. DP_IN_ACK: nobody reads any more. */
 #define DP_EOF 1u
+
+/* DP_WELCOME's map. argv, env: [bin]. cwd: bin. umask, nice, uid, gid: numbers; groups: [number].
+ * rlimits: [[soft, hard] …] in the order of RLIMIT_*, RLIM_INFINITY as 2^64-1. hostname: bin (home's nodename).
+ * tty: bool, the task gets a terminal; terminals: bits 0..2, the descriptors that are that terminal; closed: bits 0..2,
+ * the descriptors that are closed at home; the rest are pipes. termios, winsize: bin, as the kernel's structs of home.
+ */
 
 enum dp_type {
     /* shepherd → deputy */
@@ -41,23 +48,23 @@ enum dp_type {
     DP_EXIT,        /* value: wait status; payload: struct dp_usage. Answer: DP_EXIT_ACK */
     DP_STATE,       /* value: signal that stopped it, or 0 when it goes on */
     DP_STARTED,     /* the task's first process runs */
-    DP_EXEC_FAILED, /* value: errno; payload: which step */
+    DP_EXEC_FAILED, /* value: errno; payload: which step ("exec": the command itself). Answer: DP_EXIT_ACK */
     DP_PING,        /* each second; answered by DP_PONG */
     DP_OUT_EOF,     /* flags: 1|2: the task closed it (all writers) */
     /* deputy → shepherd */
-    DP_WELCOME =
-        64, /* payload: msgpack map: the task's spec (argv, env, cwd, umask, rlimits, tty, termios, winsize, ids) */
-    DP_FUSE_REPLY,  /* payload: one raw FUSE reply, for /dev/fuse as it is */
-    DP_FUSE_NOTIFY, /* payload: one raw FUSE notification (unique 0) */
-    DP_IN,          /* offset; payload: bytes of standard input; flags DP_EOF: nothing follows */
-    DP_OUT_ACK,     /* flags: 1|2, offset: bytes safely written at home */
-    DP_CLAIMED,     /* value: 0 granted, else -EBUSY/-ESTALE; epoch: the current one; payload: current claimant[16] */
-    DP_SIGNAL,      /* value: signal for the task (its foreground group on a terminal, else its first process) */
-    DP_WINSIZE,     /* payload: struct winsize */
-    DP_FENCED,      /* epoch: the current one: this session no longer runs the task */
-    DP_KILL,        /* the deputy ends: kill the task, report nothing */
+    DP_WELCOME = 64, /* payload: msgpack map: the task's spec, see below */
+    DP_FUSE_REPLY,   /* payload: one raw FUSE reply, for /dev/fuse as it is */
+    DP_FUSE_NOTIFY,  /* payload: one raw FUSE notification (unique 0) */
+    DP_IN,           /* offset; payload: bytes of standard input; flags DP_EOF: nothing follows */
+    DP_OUT_ACK,      /* flags: 1|2, offset: bytes safely written at home */
+    DP_CLAIMED,      /* value: 0 granted, else -EBUSY/-ESTALE; epoch: the current one; payload: current claimant[16] */
+    DP_SIGNAL,       /* value: signal for the task (its foreground group on a terminal, else its first process) */
+    DP_WINSIZE,      /* payload: struct winsize */
+    DP_FENCED,       /* epoch: the current one: this session no longer runs the task */
+    DP_KILL,         /* the deputy ends: kill the task, report nothing */
     DP_EXIT_ACK,
     DP_PONG,
+    DP_SLEEP, /* the deputy is about to be stopped (Ctrl-Z): its silence means nothing until it speaks again */
 };
 
 struct dp_claim {

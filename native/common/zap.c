@@ -71,12 +71,17 @@ static int read_request(void *server, char *id, size_t *id_length, unsigned char
     return 0;
 }
 
-static int send_reply(void *server, const char *id, size_t id_length, bool allowed) {
+/* The user id of an allowed client is its key: the server reads it from each message ("User-Id") and so knows which
+ * of its clients speaks, whatever routing id that one took. */
+static int send_reply(void *server, const char *id, size_t id_length, const unsigned char key[32], bool allowed) {
     const char *status = allowed ? "200" : "400", *text = allowed ? "OK" : "key not allowed";
+    char user[KEY_TEXT] = "";
+    if (allowed)
+        zmq_z85_encode(user, key, 32);
     const struct {
         const void *bytes;
         size_t length;
-    } frames[] = {{"1.0", 3}, {id, id_length}, {status, 3}, {text, strlen(text)}, {"", 0}, {"", 0}};
+    } frames[] = {{"1.0", 3}, {id, id_length}, {status, 3}, {text, strlen(text)}, {user, strlen(user)}, {"", 0}};
     for (size_t i = 0; i < 6; i++) {
         if (zmq_send(server, frames[i].bytes, frames[i].length, i < 5 ? ZMQ_SNDMORE : 0) < 0)
             return -errno;
@@ -104,7 +109,7 @@ static void *zap_main(void *argument) {
         pthread_mutex_lock(&zap->lock);
         bool allowed = wellformed && find_key(zap, key) >= 0;
         pthread_mutex_unlock(&zap->lock);
-        if (send_reply(zap->server, id, id_length, allowed) != 0)
+        if (send_reply(zap->server, id, id_length, key, allowed) != 0)
             break;
     }
     return NULL;

@@ -8,6 +8,7 @@ struct zap;
 
 /* Start the handler of one ZeroMQ context: before the first CURVE server of it binds. 0 or -errno. */
 int zap_start(void *context, struct zap **zap);
+/* Messages of an allowed client carry its public key (Z85) as zmq_msg_gets(message, "User-Id"). */
 /* Let in, or no longer let in, the client with this public key (Z85). Only new connections are asked about: a
  * connection that stands is not cut. 0, -EINVAL or -ENOSPC. */
 int zap_allow(struct zap *zap, const char *public_key);

@@ -63,8 +63,9 @@ struct relay_streams {
     size_t out_unacked_length[2];
     bool out_eof[2];
 };
-/* Host ends of the task's streams; -1 where absent. On a terminal `master` is used and the pipes are -1. The relay owns
- * them from now on. `resume` (may be NULL at a start) continues the offsets and sends out_unacked again after the claim. */
+/* Host ends of the task's streams; -1 where absent. With a terminal, `master` serves each descriptor that is a terminal
+ * (spec: `terminals`), and pipes are given only for the others. The relay owns them from now on. `resume` (may be NULL
+ * at a start) continues the offsets and sends out_unacked again after the claim. */
 struct relay_stdio {
     int master;
     int in, out[2]; /* write end of standard input; read ends of 1 and 2 */
@@ -87,7 +88,8 @@ int relay_adopt(struct relay *relay, uint64_t nodeid, uint64_t fh, int timeout_m
  * -ETIMEDOUT: no answer (ask again: the outcome is open). */
 int relay_claim(struct relay *relay, uint32_t epoch, uint32_t *current_epoch, int timeout_ms);
 
-/* Reports to the deputy. relay_exit first drains both output streams to the end, then sends DP_EXIT; RELAY_EXIT_ACKED follows. */
+/* Reports to the deputy; RELAY_EXIT_ACKED follows exec_failed and exit. relay_exit first drains both output streams to
+ * the end, then sends DP_EXIT. */
 int relay_started(struct relay *relay);
 int relay_exec_failed(struct relay *relay, int error, const char *step);
 int relay_state(struct relay *relay, int stop_signal);
