@@ -34,6 +34,9 @@ int remote_end(struct remote *remote);
 /* Run in another stopped thread of the same process from now on (remote_end still cleans up in the last one used). */
 int remote_use_thread(struct remote *remote, pid_t tid);
 
+/* Find a system-call instruction in the process's vdso. */
+int remote_find_insn(pid_t pid, struct rptr *insn);
+
 /* Queue a call; its index. Then run all queued calls in one go: 0, or -errno when the thread could not run them. */
 size_t remote_queue(struct remote *remote, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
 int remote_run(struct remote *remote);
