@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -32,13 +32,14 @@ export async function runAsOrdinaryUser(root: string, show: Show): Promise<Tally
       .map((name) => join(root, name));
     await execute('cp', ['-a', '--reflink=auto', ...names, copy]);
     await execute('chown', ['-R', `${USER}:`, folder]);
-    await execute('mkdir', ['-m', '1777', join(folder, 'tmp')]);
+    const { uid, gid } = await stat(folder);
 
     let total = NOTHING;
     for (const suite of await clusterSuites(copy, SUITES)) {
       const asUser = {
         ...suite,
         name: `${suite.name} as ${USER}`,
+        owner: { uid, gid },
         command: ['runuser', '-u', USER, '--', ...suite.command],
         environment: {
           HOME: folder,

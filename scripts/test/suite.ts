@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endMarked, MARK_VARIABLE } from './leftovers.js';
@@ -13,6 +13,8 @@ export interface Suite {
   readonly limitMs: number;
   readonly environment?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Whom its folder belongs to, when not the user who runs this. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
   /** Makes the tally from the output and exit status; null means that the suite did not say. */
   readonly tally: (output: string, folder: string) => Promise<Tally | null> | Tally | null;
 }
@@ -35,6 +37,7 @@ export async function runSuite(suite: Suite, show: Show): Promise<Tally> {
   const folder = await mkdtemp(join(tmpdir(), 'skein-test-'));
   const startedMs = Date.now();
   try {
+    if (suite.owner !== undefined) await chown(folder, suite.owner.uid, suite.owner.gid);
     const ending = await run(suite, mark, folder, show);
     const left = await endMarked(mark, ending.timedOut ? 0 : undefined);
     const problems: string[] = [];
@@ -71,6 +74,7 @@ function run(suite: Suite, mark: string, folder: string, show: Show): Promise<En
         NO_COLOR: '1',
         [MARK_VARIABLE]: mark,
         SKEIN_TEST_FOLDER: folder,
+        TMPDIR: folder,
       },
       // A session of its own: no terminal of ours reaches the tests, and the group can be ended as one.
       detached: true,
