@@ -16,8 +16,7 @@ if [ "$(id -u)" = 0 ]; then is_root=true; fi
 
 say() { printf 'setup: %s\n' "$*"; }
 stop() {
-    printf 'setup: %s\n' "$1" >&2
-    if [ $# -gt 1 ]; then printf '       %s\n' "${@:2}" >&2; fi
+    printf 'setup: %s\n' "$*" >&2
     exit 1
 }
 
@@ -31,7 +30,7 @@ check_kernel() {
     local release=${SKEIN_SETUP_KERNEL:-$(uname -r)} major minor
     IFS=.- read -r major minor _ <<<"$release"
     if ((major < 6 || (major == 6 && ${minor%%[!0-9]*} < 7))); then
-        stop "Skein needs Linux 6.7 or newer and this is $release. On Debian 12 this brings one (then restart):" \
+        stop "Skein needs Linux 6.7 or newer and this is $release. On Debian 12 this brings one, after a restart:" \
             "sudo apt-get install -t bookworm-backports linux-image-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
     fi
 }
@@ -119,7 +118,9 @@ install_packages() {
     # From Debian 13 on the C half of msgpack has a package of its own.
     if apt-cache show libmsgpack-c-dev >/dev/null 2>&1; then missing=("${missing[@]/#libmsgpack-dev/libmsgpack-c-dev}"); fi
     if ! $is_root; then
-        stop "some packages are missing. This installs them:" "sudo apt-get install -y --no-install-recommends ${missing[*]}"
+        say "some packages are missing. This installs them:" >&2
+        printf '%s\n' "sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
+        exit 1
     fi
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >dist/.apt.log 2>&1 ||
         { cat dist/.apt.log >&2; stop "apt-get could not install ${missing[*]} (its words are above)."; }
