@@ -136,11 +136,10 @@ export function plan(input: PlanInput): Plan {
 
 /** The second-highest load, or the only one; of equal loads the smaller, which moves faster. */
 function choose(tasks: readonly BalancerTask[]): BalancerTask | undefined {
-  const byLoad = [...tasks].sort((one, other) => {
-    const difference = other.threads - one.threads;
-    if (Math.abs(difference) >= BUSY_THREADS) return difference;
-    return other.residentBytes - one.residentBytes;
-  });
+  const grade = (task: BalancerTask): number => Math.round(task.threads / BUSY_THREADS);
+  const byLoad = [...tasks].sort(
+    (one, other) => grade(other) - grade(one) || other.residentBytes - one.residentBytes,
+  );
   return byLoad[1] ?? byLoad[0];
 }
 
