@@ -67,7 +67,14 @@ uint64_t arch_stack_pointer(const struct arch_regs *regs);
 #define SKEIN_ERESTART_RESTARTBLOCK 516
 
 /* Numbers of calls that go on for the rest of their time. */
-enum arch_wait { ARCH_WAIT_NONE, ARCH_WAIT_NANOSLEEP, ARCH_WAIT_CLOCK_NANOSLEEP, ARCH_WAIT_FUTEX, ARCH_WAIT_POLL, ARCH_WAIT_RESTART };
+enum arch_wait {
+    ARCH_WAIT_NONE,
+    ARCH_WAIT_NANOSLEEP,
+    ARCH_WAIT_CLOCK_NANOSLEEP,
+    ARCH_WAIT_FUTEX,
+    ARCH_WAIT_POLL,
+    ARCH_WAIT_RESTART
+};
 enum arch_wait arch_wait_kind(int64_t nr);
 /* True for calls that return EINTR when only looked at by a tracer, and may simply be made again. */
 bool arch_is_repeatable(int64_t nr);

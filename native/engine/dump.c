@@ -72,7 +72,8 @@ static void status_probe(pid_t pid, struct stay_reasons *reasons) {
     if (read_file(path, status, sizeof status) <= 0)
         return;
     if (status_field(status, "\nTracerPid:\t", 10))
-        stay_because(reasons, pid, "ptrace", "it is traced by process %llu", status_field(status, "\nTracerPid:\t", 10));
+        stay_because(reasons, pid, "ptrace", "it is traced by process %llu",
+                     status_field(status, "\nTracerPid:\t", 10));
     if (status_field(status, "\nSeccomp:\t", 10))
         stay_because(reasons, pid, "seccomp", "it runs under a seccomp filter");
     const char *uid = strstr(status, "\nUid:\t");

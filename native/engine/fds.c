@@ -2,12 +2,12 @@
  *
  * Descriptors.
  *
- * Theory of operation. /proc/PID/fd and fdinfo tell kind, position, flags, mount and inode; kcmp tells which descriptors
- * share one open file. An open file of home is known at home by a handle; the frozen process calls fsync on it, which
- * the shepherd's relay sees as a FUSE request with that handle and answers itself. On the target the same handle is
- * adopted by the next open of that path, and a second fsync proves that it is the same one. Contents of pipes are
- * copied with tee(2), which takes nothing out. The standard pipes and the terminal were made by the capsule's init and
- * wait in the new process at 0, 1, 2.
+ * Theory of operation. /proc/PID/fd and fdinfo tell kind, position, flags, mount and inode; kcmp tells which
+ * descriptors share one open file. An open file of home is known at home by a handle; the frozen process calls fsync on
+ * it, which the shepherd's relay sees as a FUSE request with that handle and answers itself. On the target the same
+ * handle is adopted by the next open of that path, and a second fsync proves that it is the same one. Contents of pipes
+ * are copied with tee(2), which takes nothing out. The standard pipes and the terminal were made by the capsule's init
+ * and wait in the new process at 0, 1, 2.
  */
 #include "process.h"
 #include <dirent.h>
@@ -23,7 +23,8 @@
 #define PATH_FLAG 010000000u
 #define CLOEXEC_FLAG 02000000u
 /* Flags that an open file keeps (the rest acts only while opening). */
-#define KEPT_FLAGS ((unsigned)(O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_NOATIME | O_DIRECTORY | O_LARGEFILE))
+#define KEPT_FLAGS                                                                                                     \
+    ((unsigned)(O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_NOATIME | O_DIRECTORY | O_LARGEFILE))
 
 struct fd_facts {
     int fd;
@@ -109,7 +110,9 @@ static bool classify(pid_t shown_pid, const struct fd_facts *facts, const struct
         *kind = FD_KIND_FILE;
         return true;
     }
-    const char *what = !strncmp(target, "socket:", 7) ? "socket" : !strncmp(target, "anon_inode:", 11) ? "object" : "file";
+    const char *what = !strncmp(target, "socket:", 7)        ? "socket"
+                       : !strncmp(target, "anon_inode:", 11) ? "object"
+                                                             : "file";
     stay_because(reasons, shown_pid, what, "descriptor %d is %s, which can't be moved yet", facts->fd, target);
     return false;
 }

@@ -41,6 +41,8 @@ char *image_get_text(struct image_reader *reader, size_t limit);
 /* A count of objects of at least `least` bytes each, so that it can't be larger than the input. */
 size_t image_get_count(struct image_reader *reader, size_t limit, size_t least);
 void image_fail(struct image_reader *reader);
-static inline bool image_reader_ok(const struct image_reader *reader) { return !reader->failed; }
+static inline bool image_reader_ok(const struct image_reader *reader) {
+    return !reader->failed;
+}
 
 #endif

@@ -30,10 +30,10 @@ static const struct {
     const char name[3];
     uint32_t flag;
 } vm_flags[] = {
-    {"gd", AREA_FLAG_GROWSDOWN},   {"lo", AREA_FLAG_LOCKED},    {"dc", AREA_FLAG_DONTFORK},
-    {"dd", AREA_FLAG_DONTDUMP},    {"hg", AREA_FLAG_HUGEPAGE},  {"nh", AREA_FLAG_NOHUGEPAGE},
-    {"wf", AREA_FLAG_WIPEONFORK},  {"mg", AREA_FLAG_MERGEABLE}, {"sr", AREA_FLAG_SEQUENTIAL},
-    {"rr", AREA_FLAG_RANDOM},      {"nr", AREA_FLAG_NORESERVE}, {"lf", AREA_FLAG_LOCKONFAULT},
+    {"gd", AREA_FLAG_GROWSDOWN},      {"lo", AREA_FLAG_LOCKED},    {"dc", AREA_FLAG_DONTFORK},
+    {"dd", AREA_FLAG_DONTDUMP},       {"hg", AREA_FLAG_HUGEPAGE},  {"nh", AREA_FLAG_NOHUGEPAGE},
+    {"wf", AREA_FLAG_WIPEONFORK},     {"mg", AREA_FLAG_MERGEABLE}, {"sr", AREA_FLAG_SEQUENTIAL},
+    {"rr", AREA_FLAG_RANDOM},         {"nr", AREA_FLAG_NORESERVE}, {"lf", AREA_FLAG_LOCKONFAULT},
     {"mw", AREA_FLAG_MAYSHARE_WRITE},
 };
 
@@ -57,7 +57,9 @@ static int read_flags(struct area *area, const char *text) {
         bool watched = at[0] == 'u' && (at[1] == 'm' || at[1] == 'i');
         if (area->kind != AREA_VDSO && (pages_of_device || huge || watched)) {
             area->kind = AREA_OTHER;
-            int result = set_path(area, pages_of_device ? "device memory" : huge ? "huge pages (hugetlb)" : "userfaultfd");
+            int result = set_path(area, pages_of_device ? "device memory"
+                                        : huge          ? "huge pages (hugetlb)"
+                                                        : "userfaultfd");
             if (result)
                 return result;
         }
@@ -95,8 +97,8 @@ static int read_header(char *line, uint64_t file_device, struct area *area) {
                &consumed) < 7)
         return 0;
     *area = (struct area){.start = start, .end = end, .offset = offset, .inode = inode};
-    area->prot = (perms[0] == 'r' ? PROT_READ : 0u) | (perms[1] == 'w' ? PROT_WRITE : 0u) |
-                 (perms[2] == 'x' ? PROT_EXEC : 0u);
+    area->prot =
+        (perms[0] == 'r' ? PROT_READ : 0u) | (perms[1] == 'w' ? PROT_WRITE : 0u) | (perms[2] == 'x' ? PROT_EXEC : 0u);
     char *path = line + consumed;
     path[strcspn(path, "\n")] = 0;
     unescape(path);

@@ -25,9 +25,9 @@ struct area {
     uint64_t start, end, offset;
     uint64_t inode;
     uint32_t kind;
-    uint32_t prot;    /* PROT_* */
-    uint32_t flags;   /* AREA_FLAG_* */
-    char *path;       /* of a file, as the task sees it, "" when none; names of [v…] areas */
+    uint32_t prot;     /* PROT_* */
+    uint32_t flags;    /* AREA_FLAG_* */
+    char *path;        /* of a file, as the task sees it, "" when none; names of [v…] areas */
     uint64_t resident; /* bytes */
 };
 
@@ -53,8 +53,8 @@ struct area_list {
     size_t count;
 };
 
-/* Areas in order of address, [vsyscall] left out. `skip` (may be 0) is an area of ours that the task must not be seen to
- * have. `file_device` is the device of home's files: what lies on another is AREA_OTHER. 0 or -errno. */
+/* Areas in order of address, [vsyscall] left out. `skip` (may be 0) is an area of ours that the task must not be seen
+ * to have. `file_device` is the device of home's files: what lies on another is AREA_OTHER. 0 or -errno. */
 int maps_read(pid_t pid, uint64_t skip, uint64_t file_device, struct area_list *list);
 void maps_free(struct area_list *list);
 /* To and from the image. Unpacking checks order, alignment, kinds and limits. */

@@ -42,8 +42,9 @@ int page_tracker_collect(struct page_tracker *tracker, const struct area_list *a
 /* The same without tracking: all pages that must be carried. */
 int pages_present(pid_t pid, const struct area_list *areas, struct page_runs *dirty);
 
-/* Copy pages out of the process into `to`: up to `room` bytes, beginning at run *index and byte *offset in it, which are
- * advanced. What was read is listed in `done`. Pages that went away meanwhile are left out. Bytes copied, or -errno. */
+/* Copy pages out of the process into `to`: up to `room` bytes, beginning at run *index and byte *offset in it, which
+ * are advanced. What was read is listed in `done`. Pages that went away meanwhile are left out. Bytes copied, or
+ * -errno. */
 ssize_t pages_read(pid_t pid, int mem_fd, const struct page_runs *runs, size_t *index, uint64_t *offset, void *to,
                    size_t room, struct page_runs *done);
 /* Copy pages into the process. */

@@ -22,11 +22,11 @@
 
 /* What the engine must know of the capsule that a process lives in. */
 struct engine_capsule {
-    pid_t init_pid;         /* the capsule's init, as seen here */
-    uint64_t file_device;   /* device of home's files, as in maps_read */
-    int root_mount;         /* mnt_id of home's files */
+    pid_t init_pid;          /* the capsule's init, as seen here */
+    uint64_t file_device;    /* device of home's files, as in maps_read */
+    int root_mount;          /* mnt_id of home's files */
     uint64_t stdio_inode[3]; /* the task's standard pipes; 0 where there is none */
-    bool has_terminal;      /* standard streams are /dev/pts/0 */
+    bool has_terminal;       /* standard streams are /dev/pts/0 */
     /* The (node, handle) that a descriptor of the frozen process has at home: arm, let it call fsync, take. */
     void *files;
     int (*probe)(void *files, bool on);
@@ -141,7 +141,7 @@ struct wait_memo {
         pid_t inner_tid;
         int64_t number;
         uint64_t deadline_ns, pc, sp, realtime;
-    } *waits;
+    } * waits;
     size_t count;
 };
 void wait_memo_free(struct wait_memo *memo);

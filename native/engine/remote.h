@@ -14,7 +14,7 @@
 
 struct remote {
     pid_t pid, tid;
-    int mem_fd; /* /proc/PID/mem */
+    int mem_fd;       /* /proc/PID/mem */
     struct rptr insn; /* a system-call instruction in the process */
     struct rptr scratch, table, data;
     struct arch_regs regs; /* base registers for calls */
@@ -38,11 +38,13 @@ int remote_use_thread(struct remote *remote, pid_t tid);
 int remote_find_insn(pid_t pid, struct rptr *insn);
 
 /* Queue a call; its index. Then run all queued calls in one go: 0, or -errno when the thread could not run them. */
-size_t remote_queue(struct remote *remote, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
+size_t remote_queue(struct remote *remote, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
+                    uint64_t f);
 int remote_run(struct remote *remote);
 int64_t remote_result(const struct remote *remote, size_t index);
 /* One call: its result (-errno included), or -EPROTO when the thread could not run it. */
-int64_t remote_call(struct remote *remote, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
+int64_t remote_call(struct remote *remote, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
+                    uint64_t f);
 
 /* Copy to and from the process, whatever the protection of the pages. 0 or -errno; never partial. */
 int remote_read(const struct remote *remote, struct rptr from, void *to, size_t length);

@@ -9,8 +9,8 @@
  * then threads; each thread registers what the kernel keeps for it, queues its signals (all blocked), enters its timed
  * wait again, and drops its capabilities. The scratch area goes last; then registers and masks are set.
  */
-#include "process.h"
 #include "kernel_abi.h"
+#include "process.h"
 #include <dirent.h>
 #include <elf.h>
 #include <errno.h>
@@ -351,8 +351,8 @@ static int create_timers(struct restore *restore, const struct process_image *im
             uint64_t value;
             int32_t signal, notify, tid, pad[11];
             int32_t id;
-        } event = {.value = timer->value_pointer, .signal = timer->signal, .notify = timer->notify,
-                   .tid = timer->target_tid};
+        } event = {
+            .value = timer->value_pointer, .signal = timer->signal, .notify = timer->notify, .tid = timer->target_tid};
         bool made = false;
         for (int tries = 0; !made && tries < 100000; tries++) {
             event.id = timer->id;
@@ -469,7 +469,8 @@ static int advise_areas(struct restore *restore) {
 static int make_threads(struct restore *restore, const struct process_image *image) {
     struct remote *remote = restore->remote;
     struct {
-        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size,
+            cgroup;
         uint64_t tid;
     } arguments;
     for (size_t i = 1; i < image->thread_count;) {
@@ -613,8 +614,7 @@ static int set_thread(struct restore *restore, const struct process_image *image
         return -EIO;
     if ((result = queue_signals(remote, image->core.pid, core->tid, thread->pending, thread->pending_count)))
         return result;
-    if (core->pending_signal &&
-        (result = queue_signals(remote, image->core.pid, core->tid, &core->pending_info, 1)))
+    if (core->pending_signal && (result = queue_signals(remote, image->core.pid, core->tid, &core->pending_info, 1)))
         return result;
     if ((result = remote_write(remote, remote->data, &words, sizeof words)))
         return result;
@@ -648,7 +648,7 @@ int restore_finish(struct restore *restore, const struct engine_capsule *capsule
                  sum = vdso_checksum(restore->pid, &now, &bytes);
                  maps_free(&now);
              }
-             read ? read : sum == core->vdso_checksum && bytes == core->vdso_bytes ? 0 : -ENOEXEC;
+             read ? read : sum == core->vdso_checksum &&bytes == core->vdso_bytes ? 0 : -ENOEXEC;
          }));
     STEP("time", set_time_namespace(remote));
     STEP("descriptors", fds_restore(remote, capsule, image));
