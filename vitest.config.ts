@@ -24,7 +24,6 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 60_000,
-          teardownTimeout: 30_000,
         },
       },
     ],
