@@ -363,8 +363,7 @@ uint32_t vdso_checksum(pid_t pid, const struct area_list *areas, uint32_t *bytes
 }
 
 int process_dump(const struct tracee *tracee, struct remote *remote, const struct engine_capsule *capsule,
-                 const struct wait_memo *memo, uint64_t monotonic_offset_ns, struct process_image *image,
-                 struct stay_reasons *reasons) {
+                 const struct wait_memo *memo, struct process_image *image, struct stay_reasons *reasons) {
     *image = (struct process_image){0};
     struct process_core *core = &image->core;
     core->magic = IMAGE_MAGIC;
@@ -407,9 +406,10 @@ int process_dump(const struct tracee *tracee, struct remote *remote, const struc
     image->threads = calloc(tracee->thread_count, sizeof *image->threads);
     if (!image->threads)
         return -ENOMEM;
+    uint64_t offset_ns = wait_clock_offset(remote);
     /* The leader last, so that the session ends in the thread it began in. */
     for (size_t i = tracee->thread_count; i-- > 0 && !result;)
-        result = dump_thread(tracee, &tracee->threads[i], remote, memo, monotonic_offset_ns, &image->threads[i]);
+        result = dump_thread(tracee, &tracee->threads[i], remote, memo, offset_ns, &image->threads[i]);
     image->thread_count = tracee->thread_count;
     return result;
 }

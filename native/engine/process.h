@@ -146,11 +146,14 @@ struct wait_memo {
 };
 void wait_memo_free(struct wait_memo *memo);
 int wait_memo_fill(struct wait_memo *memo, const struct process_image *image);
+/* Note the timed waits that the stopped threads are in, before they go on and are stopped again. */
+int wait_memo_note(struct wait_memo *memo, struct remote *remote, const struct tracee *tracee);
+/* The task's CLOCK_MONOTONIC less ours, in ns (wraps around below zero). */
+uint64_t wait_clock_offset(struct remote *remote);
 
 /* Take the state of a frozen process through `remote`. -EOPNOTSUPP with reasons when it must stay. */
 int process_dump(const struct tracee *tracee, struct remote *remote, const struct engine_capsule *capsule,
-                 const struct wait_memo *memo, uint64_t monotonic_offset_ns, struct process_image *image,
-                 struct stay_reasons *reasons);
+                 const struct wait_memo *memo, struct process_image *image, struct stay_reasons *reasons);
 int fds_dump(const struct tracee *tracee, struct remote *remote, const struct engine_capsule *capsule,
              struct process_image *image, struct stay_reasons *reasons);
 int fds_probe(pid_t pid, const struct engine_capsule *capsule, struct stay_reasons *reasons);

@@ -114,7 +114,7 @@ static struct tracee_thread *find_thread(struct tracee *tracee, pid_t tid) {
 }
 
 /* Seize and interrupt every thread not known yet. Returns how many were new, or -errno. */
-static int seize_new(struct tracee *tracee) {
+static int seize_new(struct tracee *tracee, bool leader_only) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/task", tracee->pid);
     DIR *dir = opendir(path);
@@ -124,7 +124,7 @@ static int seize_new(struct tracee *tracee) {
     struct dirent *entry;
     while ((entry = readdir(dir))) {
         pid_t tid = (pid_t)atoi(entry->d_name);
-        if (tid <= 0 || (tracee->thread_count && find_thread(tracee, tid)))
+        if (tid <= 0 || (leader_only && tid != tracee->pid) || (tracee->thread_count && find_thread(tracee, tid)))
             continue;
         if (tracee->thread_count >= TRACEE_MAX_THREADS) {
             result = -E2BIG;
@@ -195,12 +195,12 @@ static int settle(struct tracee *tracee, size_t from, int timeout_ms) {
     return 0;
 }
 
-int tracee_freeze(struct tracee *tracee, pid_t pid, int timeout_ms) {
+static int freeze(struct tracee *tracee, pid_t pid, int timeout_ms, bool leader_only) {
     *tracee = (struct tracee){.pid = pid};
     int result;
     for (;;) {
         size_t known = tracee->thread_count;
-        int found = seize_new(tracee);
+        int found = seize_new(tracee, leader_only);
         result = found < 0 ? found : settle(tracee, known, timeout_ms);
         if (result)
             break;
@@ -218,6 +218,14 @@ int tracee_freeze(struct tracee *tracee, pid_t pid, int timeout_ms) {
     }
     tracee_thaw(tracee);
     return result;
+}
+
+int tracee_freeze(struct tracee *tracee, pid_t pid, int timeout_ms) {
+    return freeze(tracee, pid, timeout_ms, false);
+}
+
+int tracee_freeze_leader(struct tracee *tracee, pid_t pid, int timeout_ms) {
+    return freeze(tracee, pid, timeout_ms, true);
 }
 
 void tracee_thaw(struct tracee *tracee) {

@@ -30,6 +30,8 @@ struct tracee {
 /* Stop every thread of `pid` (a process of ours, seen in our pid namespace). On failure everything goes on as before.
  * -EBUSY: another tracer; -ETIMEDOUT: a thread did not stop within timeout_ms (uninterruptible sleep); -ESRCH: gone. */
 int tracee_freeze(struct tracee *tracee, pid_t pid, int timeout_ms);
+/* Stop the leader alone: enough to run system calls in it. The other threads run on. */
+int tracee_freeze_leader(struct tracee *tracee, pid_t pid, int timeout_ms);
 /* Let everything go on where it was stopped. */
 void tracee_thaw(struct tracee *tracee);
 /* Give up the memory only: the process is dead or handed over. */

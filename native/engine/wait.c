@@ -46,6 +46,42 @@ int wait_memo_fill(struct wait_memo *memo, const struct process_image *image) {
     return 0;
 }
 
+uint64_t wait_clock_offset(struct remote *remote) {
+    struct timespec now;
+    uint64_t before = monotonic_ns();
+    if (REMOTE_CALL(remote, SYS_clock_gettime, CLOCK_MONOTONIC, remote->data.addr) ||
+        remote_read(remote, remote->data, &now, sizeof now))
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec - before;
+}
+
+int wait_memo_note(struct wait_memo *memo, struct remote *remote, const struct tracee *tracee) {
+    uint64_t offset_ns = wait_clock_offset(remote);
+    for (size_t i = 0; i < tracee->thread_count; i++) {
+        struct thread_core core = {.tid = tracee->threads[i].inner_tid, .regs = tracee->threads[i].regs};
+        wait_dump(remote, &tracee->threads[i], memo, offset_ns, &core);
+        if (!core.wait_number)
+            continue;
+        size_t at = 0;
+        while (at < memo->count && memo->waits[at].inner_tid != core.tid)
+            at++;
+        if (at == memo->count) {
+            void *grown = realloc(memo->waits, (memo->count + 1) * sizeof *memo->waits);
+            if (!grown)
+                return -ENOMEM;
+            memo->waits = grown;
+            memo->count++;
+        }
+        memo->waits[at].inner_tid = core.tid;
+        memo->waits[at].number = core.wait_number;
+        memo->waits[at].deadline_ns = core.wait_deadline_ns;
+        memo->waits[at].realtime = 0;
+        memo->waits[at].pc = core.wait_started_pc;
+        memo->waits[at].sp = core.wait_started_sp;
+    }
+    return 0;
+}
+
 /* The requested time in ns by the arguments, or -1. */
 static int64_t requested_ns(const struct remote *remote, const struct arch_regs *regs, int64_t number) {
     struct timespec time;
@@ -156,15 +192,15 @@ int wait_restore(struct remote *remote, uint64_t task_now_ns, struct thread_core
         return -errno;
     if ((result = tracee_wait_stop(remote->tid, &status, 10000)))
         return result;
-    if (WSTOPSIG(status) == (SIGTRAP | 0x80)) { /* the exit of the call; the interrupt's stop follows */
-        if ((result = arch_get_regs(remote->tid, &regs)))
-            return result;
-        if (ptrace(PTRACE_CONT, remote->tid, 0, 0))
+    if ((result = arch_get_regs(remote->tid, &regs)))
+        return result;
+    if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+        /* The exit of the call, and any stop takes a pending interrupt with it. From here the thread would go to its
+         * program with the kernel's restart code as a result; out of the signal path it does not: interrupt again. */
+        if (ptrace(PTRACE_INTERRUPT, remote->tid, 0, 0) || ptrace(PTRACE_CONT, remote->tid, 0, 0))
             return -errno;
         if ((result = tracee_wait_stop(remote->tid, &status, 10000)))
             return result;
-    } else if ((result = arch_get_regs(remote->tid, &regs))) {
-        return result;
     }
     int64_t value = arch_syscall_result(&regs);
     if (value != -SKEIN_ERESTART_RESTARTBLOCK) {

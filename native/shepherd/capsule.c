@@ -199,9 +199,13 @@ int capsule_next_child(struct capsule *capsule, struct capsule_child *child) {
     return 1;
 }
 
-void capsule_kill(struct capsule *capsule) {
+void capsule_kill(struct capsule *capsule, const struct tracee *frozen) {
     if (capsule->init_pid > 0) {
         kill(capsule->init_pid, SIGKILL);
+        /* A dying namespace waits for all in it to be reaped, and of traced processes we are the one to do so. */
+        for (size_t i = frozen ? frozen->thread_count : 0; i-- > 0;)
+            while (waitpid(frozen->threads[i].tid, NULL, __WALL) > 0 || errno == EINTR)
+                continue;
         while (waitpid(capsule->init_pid, NULL, 0) < 0 && errno == EINTR)
             continue;
     }
