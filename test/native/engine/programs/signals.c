@@ -1,5 +1,4 @@
 /* Pending signals with what they carry, in order; handlers, masks, an ignored one; a pipe of its own with contents. */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,5 +1,4 @@
 /* Threads with their own storage, names, masks and alternate stacks; a mutex and a condition held across the move. */
-#define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
