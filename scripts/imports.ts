@@ -5,7 +5,7 @@
  * packages have one door each, so that replacing one touches one file. What decides is pure: it may import no
  * I/O at all. Nothing may import in a circle.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -54,6 +54,7 @@ const TEST_LIBRARIES = ['vitest', 'typescript'];
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 
 function sourceFiles(folder: string): string[] {
+  if (!existsSync(join(root, folder))) return [];
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
     .map((entry) => relative(root, join(entry.parentPath, entry.name)))
