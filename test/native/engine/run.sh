@@ -11,7 +11,7 @@ passed=0 failed=0
 
 compile() { gcc -std=c17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -pthread "$@"; }
 compile -o "$work/move_local" "$here/move_local.c" "$native"/engine/*.c \
-    "$native"/shepherd/{capsule,capsule_wire,init,init_mounts}.c || exit 1
+    "$native"/shepherd/{capsule,capsule_wire,init,init_mounts}.c -lzmq || exit 1
 make -C "$native" -s build/restorer && cp "$native/build/restorer" "$work/restorer" || exit 1
 for program in "$here"/programs/*.c; do
     compile -o "$work/$(basename "$program" .c)" "$program" || exit 1
