@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chown, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endMarked, MARK_VARIABLE } from './leftovers.js';
@@ -37,6 +37,8 @@ export async function runSuite(suite: Suite, show: Show): Promise<Tally> {
   const folder = await mkdtemp(join(tmpdir(), 'skein-test-'));
   const startedMs = Date.now();
   try {
+    // A suite that root runs may do part of its work as another user.
+    await chmod(folder, 0o711);
     if (suite.owner !== undefined) await chown(folder, suite.owner.uid, suite.owner.gid);
     const ending = await run(suite, mark, folder, show);
     const left = await endMarked(mark, ending.timedOut ? 0 : undefined);
