@@ -31,6 +31,7 @@ struct dp_header {
 
 /* DP_IN: nothing follows. DP_IN_ACK: nobody reads any more. */
 #define DP_EOF 1u
+#define DP_ASLEEP 1u
 
 /* DP_WELCOME's map. argv, env: [bin]. cwd: bin. umask, nice, uid, gid: numbers; groups: [number].
  * rlimits: [[soft, hard] …] in the order of RLIMIT_*, RLIM_INFINITY as 2^64-1. hostname: bin (home's nodename).
@@ -49,14 +50,14 @@ enum dp_type {
     DP_STATE,       /* value: signal that stopped it, or 0 when it goes on */
     DP_STARTED,     /* the task's first process runs */
     DP_EXEC_FAILED, /* value: errno; payload: which step ("exec": the command itself). Answer: DP_EXIT_ACK */
-    DP_PING,        /* each second; answered by DP_PONG */
+    DP_PING,        /* each second; answered by DP_PONG. flags DP_ASLEEP: the answer to DP_SLEEP, itself unanswered */
     DP_OUT_EOF,     /* flags: 1|2: the task closed it (all writers) */
     /* deputy → shepherd */
     DP_WELCOME = 64, /* payload: msgpack map: the task's spec, see below */
     DP_FUSE_REPLY,   /* payload: one raw FUSE reply, for /dev/fuse as it is */
     DP_FUSE_NOTIFY,  /* payload: one raw FUSE notification (unique 0) */
     DP_IN,           /* offset; payload: bytes of standard input; flags DP_EOF: nothing follows */
-    DP_OUT_ACK,      /* flags: 1|2, offset: bytes safely written at home */
+    DP_OUT_ACK,      /* flags: 1|2, offset: bytes safely written at home; value EPIPE: nobody reads any more */
     DP_CLAIMED,      /* value: 0 granted, else -EBUSY/-ESTALE; epoch: the current one; payload: current claimant[16] */
     DP_SIGNAL,       /* value: signal for the task (its foreground group on a terminal, else its first process) */
     DP_WINSIZE,      /* payload: struct winsize */

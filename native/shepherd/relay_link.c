@@ -209,7 +209,7 @@ static void handle(struct relay *relay, const struct dp_header *header, zmq_msg_
     case DP_IN:
         return relay_streams_input(relay, header->offset, (header->flags & DP_EOF) != 0, bytes, length);
     case DP_OUT_ACK:
-        return relay_streams_acked(relay, header->flags, header->offset);
+        return relay_streams_acked(relay, header->flags, header->offset, header->value != 0);
     case DP_CLAIMED:
         return claim_answered(relay, header);
     case DP_SIGNAL:
@@ -230,6 +230,7 @@ static void handle(struct relay *relay, const struct dp_header *header, zmq_msg_
         return;
     case DP_SLEEP:
         relay->asleep = true;
+        raw_send(relay, DP_PING, DP_ASLEEP, 0, 0, NULL, 0);
         return;
     case DP_PONG:
         return;

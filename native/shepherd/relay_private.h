@@ -172,7 +172,8 @@ void relay_fuse_close(struct relay *relay);
 void relay_streams_init(struct relay *relay);
 void relay_streams_ready(struct relay *relay, int descriptor, uint32_t events);
 void relay_streams_input(struct relay *relay, uint64_t offset, bool eof, const void *bytes, size_t length);
-void relay_streams_acked(struct relay *relay, int stream, uint64_t offset);
+/* `broken`: nobody reads it at home, so the task's next write must fail. */
+void relay_streams_acked(struct relay *relay, int stream, uint64_t offset, bool broken);
 void relay_streams_flush(struct relay *relay);
 void relay_streams_unsend(struct relay *relay);
 /* Reads what the task wrote. True when both streams have nothing more to give and all was sent. */

@@ -139,10 +139,14 @@ static bool read_output(struct relay *relay, int stream, size_t limit) {
     return true;
 }
 
-void relay_streams_acked(struct relay *relay, int stream, uint64_t offset) {
+void relay_streams_acked(struct relay *relay, int stream, uint64_t offset, bool broken) {
     if (stream != 1 && stream != 2)
         return;
     struct relay_out *out = &relay->stdio.out[stream - 1];
+    if (broken && out->descriptor >= 0) {
+        end_output(relay, stream - 1);
+        out->eof_sent = true;
+    }
     if (offset < out->offset || offset - out->offset > out->length)
         return; /* of before a migration, or nonsense */
     size_t taken = (size_t)(offset - out->offset);
@@ -375,6 +379,10 @@ static int call_attach(struct relay *relay, void *argument) {
         if (descriptors[2 + i] < 0 && !terminal && !stdio->out[i].eof)
             stdio->out[i].eof = stdio->out[i].eof_sent = true;
     }
+    /* One that had ended before the move: whoever writes to it must be told so here too. */
+    for (int i = 0; i < 2; i++)
+        if (stdio->out[i].eof && stdio->out[i].descriptor >= 0)
+            end_output(relay, i);
     stdio->attached = true;
     if (stdio->winsize_known && stdio->master >= 0 && ioctl(stdio->master, TIOCSWINSZ, &stdio->winsize) != 0)
         log_line("can't set the terminal's size: %m");
