@@ -79,7 +79,13 @@ export function draw(known: Known, nowMs: number, look: Look): Picture {
   shown.forEach((node, index) =>
     drawNode(canvas, node, { left: GUTTER + index * column, column, top, rows }),
   );
-  if (shown.length < nodes.length) drawScrollHint(canvas, rows, scroll, shown.length, nodes.length);
+  if (shown.length < nodes.length)
+    drawRange(
+      canvas,
+      rows,
+      { first: scroll + 1, last: scroll + shown.length, total: nodes.length },
+      look.keys,
+    );
   drawStatus(canvas, known, nowMs, look.keys);
   if (look.help) drawHelp(canvas);
   return canvas.picture();
@@ -164,13 +170,21 @@ function drawBar(canvas: Canvas, node: NodeInfo, { left, column, top, rows }: Pl
   }
 }
 
-function drawScrollHint(canvas: Canvas, row: number, scroll: number, count: number, total: number): void {
-  const less = scroll > 0 ? '<' : ' ';
-  const more = scroll + count < total ? '>' : ' ';
-  const range = `${scroll + 1}-${scroll + count} of ${total}`;
-  const room = canvas.width - GUTTER - 2;
+interface Range {
+  readonly first: number;
+  readonly last: number;
+  readonly total: number;
+}
+
+/** Which nodes these are, and where there are more. */
+function drawRange(canvas: Canvas, row: number, { first, last, total }: Range, hasKeys: boolean): void {
+  const less = first > 1 ? '<' : ' ';
+  const more = last < total ? '>' : ' ';
+  const range = `${first}-${last} of ${total}`;
   const long = `${less} ${range}, arrow keys ${more}`;
-  canvas.write(row, GUTTER + 1, long.length <= room ? long : `${less} ${range} ${more}`, 'plain');
+  const short = `${less} ${range} ${more}`;
+  const room = canvas.width - GUTTER - 2;
+  canvas.write(row, GUTTER + 1, hasKeys && long.length <= room ? long : short);
 }
 
 function drawStatus(canvas: Canvas, known: Known, nowMs: number, hasKeys: boolean): void {
