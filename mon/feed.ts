@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect, SkeinError, TimeoutError, type Cluster, type NodeInfo } from '../runtime/client/index.js';
-import { nowMs } from './clock.js';
+import { wallMs } from '../runtime/base/clock.js';
 
 export interface FeedHandlers {
   readonly nodes: (nodes: readonly NodeInfo[], atMs: number) => void;
@@ -27,7 +27,7 @@ export async function feed(handlers: FeedHandlers, signal: AbortSignal): Promise
   let hasAnswered = false;
   try {
     while (!signal.aborted) {
-      const startedAtMs = nowMs();
+      const startedAtMs = wallMs();
       try {
         const { nodes, atMs } = await asker.ask(signal);
         hasAnswered = true;
@@ -38,7 +38,7 @@ export async function feed(handlers: FeedHandlers, signal: AbortSignal): Promise
         asker.close();
         handlers.trouble(error.message);
       }
-      await pause(INTERVAL_MS - (nowMs() - startedAtMs), signal);
+      await pause(INTERVAL_MS - (wallMs() - startedAtMs), signal);
     }
   } finally {
     asker.close();
@@ -64,7 +64,7 @@ class Asker {
     const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
     try {
       const nodes = await this.cluster.nodes({ signal: AbortSignal.any([signal, limit]) });
-      return { nodes, atMs: nowMs() };
+      return { nodes, atMs: wallMs() };
     } catch (error) {
       if (limit.aborted && !signal.aborted)
         throw new TimeoutError(`the agent has not answered in ${ANSWER_LIMIT_MS / 1000} s`);

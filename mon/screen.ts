@@ -2,7 +2,7 @@
  * mon on a terminal: keeps what is known and what is looked at, and draws when either changes.
  */
 import type { SkeinError } from '../runtime/client/index.js';
-import { nowMs } from './clock.js';
+import { wallMs } from '../runtime/base/clock.js';
 import { feed } from './feed.js';
 import { clampScroll, columnsFor, draw, NOTHING_KNOWN, type Known } from './model.js';
 import { openView, type View } from './view.js';
@@ -28,7 +28,7 @@ export async function watchOnScreen(): Promise<void> {
     if (view === null) return;
     const { width, height } = view.size();
     scroll = clampScroll(scroll, known.nodes, width);
-    view.show(draw(known, nowMs(), { width, height, scroll, keys: true, help: isHelpShown }));
+    view.show(draw(known, wallMs(), { width, height, scroll, keys: true, help: isHelpShown }));
   };
   const showHelp = (isShown: boolean): void => {
     isHelpShown = isShown;
