@@ -19,7 +19,7 @@ interface Answer {
 
 const INTERVAL_MS = 1_000;
 /** Asked again on a new connection after that. */
-const ANSWER_LIMIT_MS = 5_000;
+const ANSWER_LIMIT_MS = 3_000;
 
 /** Resolves when the signal ends it. @throws SkeinError if there is no agent to begin with. */
 export async function feed(handlers: FeedHandlers, signal: AbortSignal): Promise<void> {
