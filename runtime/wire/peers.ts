@@ -8,28 +8,18 @@
  * before fails, since nobody can tell whether it was done.
  */
 import { randomBytes } from 'node:crypto';
+import { monotonicMs } from '../base/clock.js';
 import { AgentError, messageOf } from '../base/errors.js';
-import { decodeLocal, encodeLocal, LOCAL_MAX_BYTES, type LocalMessage } from './codec-local.js';
+import { decodeLocal, encodeLocal, type LocalMessage } from './codec-local.js';
 import { publicKeyBytes, sharedSecret } from './curve-key.js';
 import { rateLimited, type Log } from './log.js';
-import { errorAnswer, PendingRequests, type AskOptions } from './pending.js';
-import { ENVELOPE_BYTES, NO_SESSION, open, seal, sealKey, SESSION_BYTES, type Sealed } from './seal.js';
-import {
-  dial,
-  listen,
-  openDoor,
-  type CurveIdentity,
-  type Dialled,
-  type Listener,
-} from './transport-peers.js';
+import { PeerLink, type PeerAddress } from './peer-link.js';
+import { errorAnswer, type AskOptions } from './pending.js';
+import { open, seal, sealKey, SESSION_BYTES, type Sealed } from './seal.js';
+import { listen, makePeerContext, openDoor, type CurveIdentity, type Listener } from './transport-peers.js';
 
+export type { PeerAddress };
 export type Body = LocalMessage;
-
-export interface PeerAddress {
-  readonly address: string;
-  readonly port: number;
-  readonly publicKey: string;
-}
 
 export interface PeersOptions {
   readonly node: number;
@@ -52,13 +42,8 @@ export interface Peers {
   close(): Promise<void>;
 }
 
-const MOST_BYTES = LOCAL_MAX_BYTES + ENVELOPE_BYTES;
-const MOST_PENDING = 10_000;
-/** Messages that wait for a session. */
-const MOST_QUEUED = 256;
 /** Sessions a listener remembers for each peer: an agent has one, a moment after a reconnection two. */
 const SESSIONS_KEPT = 4;
-const HELLO_RETRY_MS = 2_000;
 
 /** @throws when the port can't be bound. */
 export async function openPeers(options: PeersOptions): Promise<Peers> {
@@ -70,38 +55,49 @@ export async function openPeers(options: PeersOptions): Promise<Peers> {
 class PeerNetwork implements Peers {
   private readonly keys = new Map<number, Buffer>();
   private readonly allowed = new Set<string>();
-  private readonly links = new Map<number, Link>();
+  private readonly links = new Map<number, PeerLink>();
   private readonly sessions = new Map<string, ListenerSession>();
   private readonly complain: (problem: string) => void;
   private readonly identity: CurveIdentity;
+  private readonly context = makePeerContext();
   private listener: Listener | undefined;
   private door: { close(): void } | undefined;
 
   constructor(private readonly options: PeersOptions) {
     this.identity = { publicKey: options.publicKey, secretKey: options.secretKey };
-    const mayComplain = rateLimited(20, 60_000, () => performance.now());
+    const mayComplain = rateLimited(20, 60_000, monotonicMs);
     this.complain = (problem) => {
       if (mayComplain()) options.log.warn({ problem }, 'dropped a message between agents');
     };
     for (const [node, peer] of options.peers) {
-      this.keys.set(node, sealKey(sharedSecret(options.secretKey, peer.publicKey)));
-      this.allowed.add(publicKeyBytes(peer.publicKey).toString('hex'));
+      try {
+        this.keys.set(node, sealKey(sharedSecret(options.secretKey, peer.publicKey)));
+        this.allowed.add(publicKeyBytes(peer.publicKey).toString('hex'));
+      } catch (error) {
+        throw new AgentError('config', `the key of node ${node} in the keys file: ${messageOf(error)}`);
+      }
     }
   }
 
   async start(): Promise<void> {
     const { address, port } = this.options;
     this.door = await openDoor(
+      this.context,
       (key) => this.allowed.has(key.toString('hex')),
       (from) => this.complain(`${from} has a key that is not in the map`),
     );
     try {
-      this.listener = await listen(`tcp://${address}:${port}`, this.identity, MOST_BYTES, (route, frame) =>
+      this.listener = await listen(this.context, `tcp://${address}:${port}`, this.identity, (route, frame) =>
         this.heard(route, frame),
       );
     } catch (error) {
       this.door.close();
-      throw error;
+      throw new AgentError(
+        'config',
+        `can't listen at ${address}, port ${port}: ${messageOf(error)}`,
+        {},
+        { cause: error },
+      );
     }
   }
 
@@ -124,14 +120,14 @@ class PeerNetwork implements Peers {
     return Promise.resolve();
   }
 
-  private link(to: number): Link {
+  private link(to: number): PeerLink {
     let link = this.links.get(to);
     if (link !== undefined) return link;
     const peer = this.options.peers.get(to);
     const key = this.keys.get(to);
     if (peer === undefined || key === undefined)
       throw new AgentError('unknown-node', `no node ${to} in the map`);
-    link = new Link(this.options.node, to, key, peer, this.identity, this.complain);
+    link = new PeerLink(this.options.node, to, key, peer, this.context, this.identity, this.complain);
     this.links.set(to, link);
     return link;
   }
@@ -182,10 +178,22 @@ class PeerNetwork implements Peers {
       return;
     }
     if (body.id === undefined) {
-      this.options.onEvent(from, body);
+      this.tell(from, body);
       return;
     }
     void this.serve(route, session, message, body, body.id);
+  }
+
+  /** A fault of ours in one event must not end the hearing of all others. */
+  private tell(from: number, body: Body): void {
+    try {
+      this.options.onEvent(from, body);
+    } catch (error) {
+      this.options.log.error(
+        { error: messageOf(error), from, type: body.t },
+        'an event between agents failed here',
+      );
+    }
   }
 
   private async serve(
@@ -217,132 +225,4 @@ interface ListenerSession {
   readonly dialler: Buffer;
   received: number;
   sent: number;
-}
-
-/** The connection that was dialled to one peer. */
-class Link {
-  private readonly socket: Dialled;
-  private readonly pending = new PendingRequests(MOST_PENDING);
-  private queue: Buffer[] = [];
-  private dialler: Buffer = randomBytes(SESSION_BYTES);
-  private listener: Buffer | null = null;
-  private sent = 0;
-  private received = 0;
-  private helloTimer: NodeJS.Timeout | undefined;
-  private isClosed = false;
-
-  constructor(
-    private readonly self: number,
-    private readonly peer: number,
-    private readonly key: Buffer,
-    { address, port, publicKey }: PeerAddress,
-    identity: CurveIdentity,
-    private readonly complain: (problem: string) => void,
-  ) {
-    this.socket = dial(`tcp://${address}:${port}`, identity, publicKey, MOST_BYTES, {
-      connected: () => this.sayHello(),
-      disconnected: () => this.wentDown('went away'),
-      received: (frame) => this.heard(frame),
-    });
-  }
-
-  event(encoded: Buffer): void {
-    // News that can't be told now is no news later.
-    if (this.listener !== null) this.send(encoded);
-  }
-
-  request(body: Body, ask: AskOptions): Promise<Body> {
-    return this.pending
-      .ask(body.t, ask, (id) => {
-        const encoded = encodeLocal({ ...body, id });
-        if (this.listener !== null) this.send(encoded);
-        else if (this.queue.length < MOST_QUEUED) this.queue.push(encoded);
-        else throw new AgentError('dead-node', `node ${this.peer} does not answer`);
-      })
-      .catch((error: unknown) => {
-        if (error instanceof AgentError && error.code === 'timeout')
-          throw new AgentError('dead-node', `node ${this.peer} does not answer ("${body.t}")`);
-        throw error;
-      });
-  }
-
-  close(): void {
-    this.isClosed = true;
-    clearTimeout(this.helloTimer);
-    this.pending.failAll(new AgentError('failed', 'the agent ends'));
-    this.socket.close();
-  }
-
-  private send(body: Buffer): void {
-    if (this.listener === null) return;
-    this.sent++;
-    const fields = { kind: 'data', from: this.self, to: this.peer, counter: this.sent, body } as const;
-    if (!this.socket.send(seal(this.key, { ...fields, dialler: this.dialler, listener: this.listener })))
-      this.wentDown('is not connected');
-  }
-
-  private sayHello(): void {
-    this.listener = null;
-    this.dialler = randomBytes(SESSION_BYTES);
-    const fields = {
-      kind: 'hello',
-      from: this.self,
-      to: this.peer,
-      counter: 0,
-      body: Buffer.alloc(0),
-    } as const;
-    this.socket.send(seal(this.key, { ...fields, dialler: this.dialler, listener: NO_SESSION }));
-    clearTimeout(this.helloTimer);
-    // The answer may be dropped by a full queue on the other side.
-    this.helloTimer = setTimeout(() => {
-      if (this.listener === null && !this.isClosed) this.sayHello();
-    }, HELLO_RETRY_MS);
-  }
-
-  private wentDown(how: string): void {
-    clearTimeout(this.helloTimer);
-    this.listener = null;
-    this.queue = [];
-    this.pending.failAll(new AgentError('dead-node', `node ${this.peer} ${how}`));
-  }
-
-  private heard(frame: Buffer): void {
-    const message = open(frame, this.self, (node) => (node === this.peer ? this.key : undefined));
-    if (typeof message === 'string') {
-      this.complain(message);
-      return;
-    }
-    if (!message.dialler.equals(this.dialler)) return; // of a session before this one
-    if (message.kind === 'challenge') this.begin(message.listener);
-    else if (message.kind === 'unknown-session') {
-      if (this.listener !== null) {
-        this.wentDown('was restarted');
-        this.sayHello();
-      }
-    } else if (message.kind === 'data') this.data(message);
-    else this.complain(`a hello from node ${message.from}, where an answer belongs`);
-  }
-
-  private begin(listener: Buffer): void {
-    if (this.listener !== null) return;
-    clearTimeout(this.helloTimer);
-    this.listener = listener;
-    this.sent = 0;
-    this.received = 0;
-    const waiting = this.queue;
-    this.queue = [];
-    for (const body of waiting) this.send(body);
-  }
-
-  private data({ listener, counter, body }: Sealed): void {
-    if (this.listener === null || !listener.equals(this.listener)) return;
-    if (counter <= this.received) {
-      this.complain(`answer ${counter} of node ${this.peer} came again`);
-      return;
-    }
-    this.received = counter;
-    const message = decodeLocal(body);
-    if (typeof message === 'string') this.complain(`from node ${this.peer}: ${message}`);
-    else this.pending.answered(message);
-  }
 }

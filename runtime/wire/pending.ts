@@ -17,7 +17,11 @@ export class PendingRequests {
   private readonly waiting = new Map<number, Waiting>();
   private nextId = 1;
 
-  constructor(private readonly most: number) {}
+  /** `late` is what a request without an answer fails with. */
+  constructor(
+    private readonly most: number,
+    private readonly late: (what: string, timeoutMs: number) => AgentError = noAnswer,
+  ) {}
 
   /** `send` gets the request's number; what it throws is the result. */
   ask(what: string, { timeoutMs, signal }: AskOptions, send: (id: number) => void): Promise<LocalMessage> {
@@ -39,10 +43,7 @@ export class PendingRequests {
         else resolve(result);
       };
       const abort = (): void => settle(new AgentError('failed', `"${what}" was given up`));
-      const timer = setTimeout(
-        () => settle(new AgentError('timeout', `no answer to "${what}" in ${timeoutMs / 1000} s`)),
-        timeoutMs,
-      );
+      const timer = setTimeout(() => settle(this.late(what, timeoutMs)), timeoutMs);
       signal?.addEventListener('abort', abort, { once: true });
       this.waiting.set(id, { settle });
       try {
@@ -68,6 +69,10 @@ export class PendingRequests {
   failAll(error: AgentError): void {
     for (const waiting of [...this.waiting.values()]) waiting.settle(error);
   }
+}
+
+function noAnswer(what: string, timeoutMs: number): AgentError {
+  return new AgentError('timeout', `no answer to "${what}" in ${timeoutMs / 1000} s`);
 }
 
 /** The fields of a message without those of its envelope. */
