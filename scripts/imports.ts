@@ -20,10 +20,9 @@ interface Part {
 
 /** The most particular line wins, so a file that wires comes before its folder. */
 const PARTS: readonly Part[] = [
-  {
-    folder: 'runtime/agent/main.ts',
-    may: ['runtime', 'scheduler'],
-  },
+  // The agent's main and its folder wire the parts to each other.
+  { folder: 'runtime/agent/main.ts', may: ['runtime', 'scheduler'] },
+  { folder: 'runtime/agent/main', may: ['runtime', 'scheduler'] },
   { folder: 'runtime/base', may: [], pure: true },
   { folder: 'runtime/wire', may: ['runtime/base'] },
   { folder: 'runtime/agent', may: ['runtime/base', 'runtime/wire'] },

@@ -119,6 +119,7 @@ static void granted(struct deputy *deputy, const msgpack_object *body) {
     if (!deputy->host)
         deputy->host = (uint32_t)host;
     deputy->granted = true;
+    deputy->heard_ms = now_ms();
     deputy->started_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     deputy->start_deadline_ms = now_ms() + STARTED_TIMEOUT_MS;
     if (deputy->options.deputy && detached_save(deputy))
@@ -196,6 +197,8 @@ void agent_announce(struct deputy *deputy) {
     mp_add_u64(event, "host", deputy->host);
     mp_add_u64(event, "moves", deputy->moves);
     mp_add_u64(event, "startedMs", deputy->started_ms);
+    mp_add_u64(event, "silentMs", (uint64_t)(now_ms() - deputy->heard_ms));
+    mp_add_bool(event, "asleep", deputy->asleep);
     mp_add_str(event, "endpoint", deputy->endpoint);
     mp_add_str(event, "serverKey", deputy->server.public_key);
     int result = agentlink_event(deputy->agent);
@@ -252,6 +255,17 @@ static void make_candidate(struct deputy *deputy, const struct agentlink_message
         log_line("can't answer the agent: %s", strerror(-result));
 }
 
+/* A move was given up. The epoch that is answered says whether the candidate had claimed all the same. */
+static void drop_candidate(struct deputy *deputy, const struct agentlink_message *message) {
+    uint64_t epoch;
+    if (mp_get_u64(message->body, "epoch", &epoch) && epoch <= UINT32_MAX)
+        sessions_drop_candidate(deputy, (uint32_t)epoch);
+    mp_add_u64(agentlink_begin(deputy->agent, "ok"), "epoch", deputy->epoch.current);
+    int result = agentlink_answer(deputy->agent, message->id);
+    if (result)
+        log_line("can't answer the agent: %s", strerror(-result));
+}
+
 static void pass_signal(struct deputy *deputy, const struct agentlink_message *message) {
     uint64_t signal;
     struct session *session = sessions_current(deputy);
@@ -288,18 +302,15 @@ void agent_receive(struct deputy *deputy) {
                 make_candidate(deputy, &message);
             else if (!strcmp(message.type, "signal"))
                 pass_signal(deputy, &message);
+            else if (!strcmp(message.type, "candidate-drop"))
+                drop_candidate(deputy, &message);
             else
                 agentlink_error(deputy->agent, message.id, "unknown-request", "no such request");
             break;
-        case AGENTLINK_EVENT: {
-            uint64_t epoch;
-            if (!strcmp(message.type, "candidate-drop") && mp_get_u64(message.body, "epoch", &epoch) &&
-                epoch <= UINT32_MAX)
-                sessions_drop_candidate(deputy, (uint32_t)epoch);
-            else if (!strcmp(message.type, "lost"))
+        case AGENTLINK_EVENT:
+            if (!strcmp(message.type, "lost"))
                 lost(deputy, message.body);
             break;
-        }
         case AGENTLINK_OK:
             if (message.id == deputy->ended_id && deputy->ended_id)
                 task_over(deputy);

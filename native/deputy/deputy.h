@@ -86,6 +86,8 @@ struct deputy {
     int stopped_by;        /* the signal that stopped the task, or 0 */
     bool falling_asleep;   /* about to stop ourselves: until the host knows */
     int64_t asleep_deadline_ms;
+    bool asleep;             /* stopped, or about to be in this moment */
+    int64_t heard_ms;        /* when the task's host was heard last */
     bool ending, exit_acked; /* the task has ended; all its output is written and its host was told */
     bool ended_told;         /* the agent knows */
     uint64_t ended_id;

@@ -108,6 +108,7 @@ static int serve(struct deputy *deputy) {
         return fail(deputy, "can't serve the task from %s: %s", deputy->address, strerror(-result)), result;
     if (detached_resumes(deputy)) {
         deputy->granted = deputy->started = true;
+        deputy->heard_ms = now_ms();
         agent_announce(deputy);
     } else if ((result = agent_ask(deputy))) {
         return result;

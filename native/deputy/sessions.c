@@ -320,6 +320,8 @@ static void of_current(struct deputy *deputy, struct session *session, const str
 
 static void handle(struct deputy *deputy, const struct arrived *message) {
     struct session *session = session_of_key(deputy, message->key);
+    if (session && session->state == SESSION_CURRENT)
+        deputy->heard_ms = now_ms();
     if (message->header.type == DP_CLAIM)
         return claim(deputy, session, message);
     if (!session) {

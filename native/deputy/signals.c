@@ -40,6 +40,7 @@ int signals_open(struct deputy *deputy) {
 }
 
 static void went_on(struct deputy *deputy) {
+    deputy->asleep = false;
     struct session *session = sessions_current(deputy);
     terminal_raw(&deputy->terminal);
     if (session && deputy->stopped_by)
@@ -80,7 +81,8 @@ void signals_fall_asleep(struct deputy *deputy) {
     if (deputy->options.deputy || deputy->falling_asleep)
         return;
     terminal_restore(&deputy->terminal);
-    deputy->falling_asleep = true;
+    deputy->falling_asleep = deputy->asleep = true;
+    agent_announce(deputy);
     deputy->asleep_deadline_ms = now_ms() + ASLEEP_TIMEOUT_MS;
     if (!session || !session_send(deputy, session, DP_SLEEP, 0, 0, 0, NULL, 0))
         signals_sleep(deputy);
@@ -101,5 +103,8 @@ void signals_sleep(struct deputy *deputy) {
     sigaddset(&stop, SIGTSTP);
     sigprocmask(SIG_UNBLOCK, &stop, NULL);
     sigprocmask(SIG_BLOCK, &stop, NULL); /* here again after SIGCONT, which waits in the signalfd */
+    deputy->asleep = false;
+    deputy->heard_ms = now_ms();
+    agent_announce(deputy);
     terminal_raw(&deputy->terminal);
 }

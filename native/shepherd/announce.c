@@ -108,3 +108,11 @@ void shepherd_announce(struct shepherd *shepherd) {
     if (result && result != -EAGAIN)
         log_line("can't announce: %s", strerror(-result));
 }
+
+void shepherd_announce_each_second(struct shepherd *shepherd) {
+    uint64_t now = monotonic_ns();
+    if (now < shepherd->next_announce_ns)
+        return;
+    shepherd->next_announce_ns = now + 1000000000ull;
+    shepherd_announce(shepherd);
+}

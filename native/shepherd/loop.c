@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-static uint64_t next_announce_ns;
-
 void shepherd_stage(struct shepherd *shepherd, const char *stage) {
     struct mp_packer *event = agentlink_begin(shepherd->agent, "stage");
     mp_add_str(event, "task", shepherd->assignment.task);
@@ -145,10 +143,7 @@ static int pump(struct shepherd *shepherd, bool moving) {
         relay_said(shepherd, &event);
     while (!shepherd->quit && agentlink_next(shepherd->agent, &message))
         agent_said(shepherd, &message, moving);
-    if (monotonic_ns() >= next_announce_ns) {
-        next_announce_ns = monotonic_ns() + 1000000000ull;
-        shepherd_announce(shepherd);
-    }
+    shepherd_announce_each_second(shepherd);
     if (shepherd->fenced || shepherd->quit)
         return -ESTALE;
     if (shepherd->ended)
@@ -176,7 +171,8 @@ int shepherd_loop(struct shepherd *shepherd) {
                                  {relay_event_fd(shepherd->relay), POLLIN, 0},
                                  {shepherd->capsule.control, POLLIN, 0}};
         uint64_t now = monotonic_ns();
-        int left_ms = next_announce_ns > now ? (int)((next_announce_ns - now) / 1000000) + 1 : 0;
+        uint64_t next = shepherd->next_announce_ns;
+        int left_ms = next > now ? (int)((next - now) / 1000000) + 1 : 0;
         if (poll(wait, 3, left_ms) < 0 && errno != EINTR) {
             log_line("poll: %s", strerror(errno));
             return 1;

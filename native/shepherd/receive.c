@@ -33,6 +33,7 @@ static int idle(void *arg) {
     struct shepherd *shepherd = arrival->shepherd;
     struct agentlink_message message;
     struct relay_event event;
+    shepherd_announce_each_second(shepherd);
     while (agentlink_next(shepherd->agent, &message)) {
         if (message.kind == AGENTLINK_EVENT && (!strcmp(message.type, "quit") || !strcmp(message.type, "abort")))
             return -ECANCELED;

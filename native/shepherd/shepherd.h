@@ -53,7 +53,8 @@ struct shepherd {
     int wait_status;
     struct dp_usage usage;
     uint64_t asked_id; /* the request that a move answers */
-    void *door;        /* the socket it arrived through: open until the end, so that the last words are read */
+    uint64_t next_announce_ns;
+    void *door; /* the socket it arrived through: open until the end, so that the last words are read */
     struct zap *zap;
 };
 
@@ -84,5 +85,7 @@ void shepherd_stage(struct shepherd *shepherd, const char *stage);
 
 /* announce.c */
 void shepherd_announce(struct shepherd *shepherd);
+/* Not more often than that. The agent takes who is silent for gone. */
+void shepherd_announce_each_second(struct shepherd *shepherd);
 
 #endif

@@ -17,4 +17,9 @@ export const REMEMBER_ENDED_MS = 24 * 3_600_000;
 export const MOST_TASKS = 20_000;
 export const MOST_ENDED = 20_000;
 export const MOST_LOCAL_PEERS = 4_096;
+export const MOST_LOCAL_PEERS_OF_USER = 2_048;
+/** Local programs that have said hello and not yet shown who they are. */
+export const MOST_UNPROVED = 256;
+/** A program may wait for many tasks at once. */
+export const MOST_REQUESTS_OF_LOCAL_PEER = 2_000;
 export const MOST_REQUESTS = 20_000;

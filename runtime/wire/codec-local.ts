@@ -30,6 +30,11 @@ export function encodeLocal(message: LocalMessage): Buffer {
   return bytes;
 }
 
+/** A map as it is, without an envelope: for files that native programs read. */
+export function packFields(fields: Readonly<Record<string, unknown>>): Buffer {
+  return packr.pack(fields);
+}
+
 /** The message, or what is wrong with the frame. */
 export function decodeLocal(frame: Uint8Array): LocalMessage | string {
   if (frame.length > LOCAL_MAX_BYTES) return `${frame.length} bytes are too many`;

@@ -12,13 +12,16 @@ export interface LocalListener {
   close(): Promise<void>;
 }
 
+export interface LocalHandlers {
+  received(route: Buffer, frames: readonly Buffer[]): void;
+  /** The program of this routing id has gone: what was sent to it was dropped, and it won't come back. */
+  unreachable(route: Buffer): void;
+}
+
 const EVERYONE = 0o777;
 
 /** @throws when the path is too long or can't be bound. A socket that an agent left behind is replaced. */
-export async function listenLocally(
-  path: string,
-  received: (route: Buffer, frames: readonly Buffer[]) => void,
-): Promise<LocalListener> {
+export async function listenLocally(path: string, handlers: LocalHandlers): Promise<LocalListener> {
   if (Buffer.byteLength(path) > LONGEST_SOCKET_PATH)
     throw new Error(`${path} is longer than the ${LONGEST_SOCKET_PATH} bytes that a socket's name may have`);
   const router = new Router({
@@ -36,11 +39,14 @@ export async function listenLocally(
     router.close();
     throw error;
   }
-  void receiveAll(router, received);
+  void receiveAll(router, handlers);
   return {
     send: (route, frame) => {
-      // Gone, or it takes nothing: it says hello again when it is back.
-      router.send([route, frame]).catch(() => undefined);
+      if (router.closed) return;
+      // Or it takes nothing just now (EAGAIN): dropped, too.
+      router.send([route, frame]).catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code === 'EHOSTUNREACH') handlers.unreachable(route);
+      });
     },
     close: async () => {
       router.close();
@@ -49,9 +55,6 @@ export async function listenLocally(
   };
 }
 
-async function receiveAll(
-  router: Router,
-  received: (route: Buffer, frames: readonly Buffer[]) => void,
-): Promise<void> {
-  for await (const [route, ...frames] of router) if (route !== undefined) received(route, frames);
+async function receiveAll(router: Router, handlers: LocalHandlers): Promise<void> {
+  for await (const [route, ...frames] of router) if (route !== undefined) handlers.received(route, frames);
 }

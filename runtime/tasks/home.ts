@@ -1,0 +1,448 @@
+/*
+ * The tasks whose home is this node: they begin here, and here it is known where they are and how they ended.
+ *
+ * Nothing here is the truth about who may run a task: that is its deputy's epoch. This follows what deputies, hosts and
+ * skeind tell, and is rebuilt from their announcements after a restart of the agent.
+ */
+import { chown, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AgentError, messageOf } from '../base/errors.js';
+import { ANSWER_TIMEOUT_MS, HAND_PLACED_MS, MOST_TASKS, START_TIMEOUT_MS } from '../base/limits.js';
+import type { History, EndedTask } from './history.js';
+import { freshTask, policyOf, shown, shownEnded, type HomeTask } from './home-task.js';
+import type { Ending } from './launcher.js';
+import type { Clock, Door, Fields, Launch, Log, Message, Native, Natives, Nodes } from './ports.js';
+import {
+  readDeputyAnnounce,
+  readDoor,
+  readEnded,
+  readReport,
+  readStart,
+  readTaskEpoch,
+  type DeputyAnnounce,
+  type StartRequest,
+} from './shapes.js';
+import { commandLine, shellStatus } from './text.js';
+import type { Tokens } from './tokens.js';
+
+export interface HomeOptions {
+  readonly nodes: Nodes;
+  readonly natives: Natives;
+  readonly launch: Launch;
+  readonly tokens: Tokens;
+  readonly history: History;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly statePath: string;
+  readonly ownUid: number;
+  /** The node to start on. @throws AgentError when it is unknown, dead, or there is none. */
+  readonly place: (wanted: string) => number;
+  /** Whether what is known says that the node is dead. */
+  readonly isDead: (node: number) => boolean;
+  readonly groupOf: (uid: number) => number;
+  readonly userName: (uid: number) => string;
+  readonly encode: (fields: Fields) => Buffer;
+  readonly event: (event: Fields) => void;
+}
+
+const MOST_COMMAND = 256;
+/** An agent that has just started has not heard from everybody yet. */
+const LISTEN_FIRST_MS = 15_000;
+const DEPUTY_RESTARTS = 5;
+const DEPUTY_RESTART_WINDOW_MS = 60_000;
+const RUNNING_TIMEOUT_MS = 60_000;
+const LOST_STATUS = 125;
+
+export class HomeTasks {
+  private readonly tasks = new Map<string, HomeTask>();
+  private readonly requests = new Map<string, StartRequest>();
+  private readonly restarts = new Map<string, number[]>();
+  private readonly beganMs: number;
+
+  constructor(private readonly options: HomeOptions) {
+    this.beganMs = options.clock.monotonicMs();
+  }
+
+  // --- starting -----------------------------------------------------------------------------------
+
+  /** runon asks: for itself, which then is the deputy, or with `detach` for one that skeind starts. */
+  async start(native: Native, body: Fields): Promise<Fields> {
+    const request = readStart(body, '');
+    if (this.tasks.size >= MOST_TASKS)
+      throw new AgentError('busy', `this node has ${MOST_TASKS} tasks already`);
+    if (request.argv.length === 0) throw new AgentError('bad-request', 'no command');
+    const door = request.detach ? null : readDoor(body, '');
+    // Before an id is spent: a wrong node is the commonest mistake.
+    const host = this.options.place(request.node);
+    const task = this.make(native.uid, request);
+    try {
+      if (door === null) return await this.startDetached(task, request, body);
+      task.deputy = native;
+      await this.startOn(task, host, door);
+      return { task: task.task, host, epoch: 1 };
+    } catch (error) {
+      this.tasks.delete(task.task);
+      throw error;
+    }
+  }
+
+  /** The deputy of a detached task has opened its door. */
+  async begin(native: Native, body: Fields): Promise<Fields> {
+    const task = native.task === null ? undefined : this.tasks.get(native.task);
+    const request = native.task === null ? undefined : this.requests.get(native.task);
+    if (task === undefined || request === undefined)
+      throw new AgentError('refused', 'this task is not waiting to be started');
+    this.requests.delete(task.task);
+    const host = this.options.place(request.node);
+    await this.startOn(task, host, readDoor(body, ''));
+    return { task: task.task, host, epoch: 1 };
+  }
+
+  private make(uid: number, request: StartRequest): HomeTask {
+    const { clock, history, groupOf } = this.options;
+    const task = freshTask(history.nextTask(), uid, groupOf(uid), clock.wallMs());
+    task.command = commandLine(request.argv, MOST_COMMAND);
+    task.name = request.name;
+    task.stay = request.stay;
+    task.tty = request.tty;
+    task.detach = request.detach;
+    if (request.node.includes(',')) task.allowed = request.node.split(',').map(Number);
+    else if (request.node !== 'best') task.pinnedUntilMs = clock.monotonicMs() + HAND_PLACED_MS;
+    this.tasks.set(task.task, task);
+    return task;
+  }
+
+  private async startOn(task: HomeTask, host: number, deputy: Door): Promise<void> {
+    const { nodes, clock } = this.options;
+    task.host = host;
+    const message = {
+      t: 'task-start',
+      task: task.task,
+      home: nodes.self,
+      epoch: 1,
+      uid: task.uid,
+      gid: task.gid,
+      name: task.name,
+      deputy,
+      policy: policyOf(task, clock.monotonicMs()),
+    };
+    await nodes.ask(host, message, { timeoutMs: START_TIMEOUT_MS });
+  }
+
+  private async startDetached(task: HomeTask, request: StartRequest, body: Fields): Promise<Fields> {
+    const { statePath, ownUid, encode, log } = this.options;
+    const folder = join(statePath, 'tasks', task.task);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const { t: _t, id: _id, v: _v, ...asked } = body;
+    const spec = join(folder, 'spec');
+    await writeFile(spec, encode(asked), { mode: 0o600 });
+    if (ownUid === 0) {
+      await chown(spec, task.uid, task.gid);
+      await chown(folder, task.uid, task.gid);
+    }
+    this.requests.set(task.task, request);
+    const running = new Promise<EndedTask | null>((resolve) => task.starters.add(resolve));
+    await this.launchDeputy(task);
+    const timer = setTimeout(() => {
+      for (const starter of task.starters) starter(null);
+    }, RUNNING_TIMEOUT_MS);
+    const ended = await running;
+    clearTimeout(timer);
+    // One that ran and ended in an instant has still been started.
+    if (ended === null || !wasRefused(ended)) return { task: task.task, host: task.host, epoch: task.epoch };
+    log.info({ task: task.task, status: ended.status }, 'a detached task did not start');
+    throw new AgentError('failed', startFailure(ended, request), { status: ended.status });
+  }
+
+  private async launchDeputy(task: HomeTask): Promise<void> {
+    const { tokens, launch, nodes } = this.options;
+    const { uid, gid } = task;
+    for (const old of tokens.all())
+      if (old.role === 'deputy' && old.task === task.task) tokens.drop(old.token);
+    const token = tokens.make({ role: 'deputy', task: task.task, uid, home: nodes.self, receives: false });
+    try {
+      await launch.start('deputy', { uid, gid, task: task.task, token });
+    } catch (error) {
+      tokens.drop(token);
+      throw error;
+    }
+  }
+
+  // --- what deputies say ----------------------------------------------------------------------------
+
+  heard(native: Native, message: Message): void {
+    switch (message.t) {
+      case 'announce':
+        this.announced(native, readDeputyAnnounce(message, ''));
+        return;
+      case 'claimed':
+        this.claimed(native, message);
+        return;
+      default:
+        this.options.log.warn({ task: native.task, type: message.t }, 'a deputy said something unknown');
+    }
+  }
+
+  private announced(native: Native, news: DeputyAnnounce): void {
+    const task = this.tasks.get(news.task) ?? this.taken(native, news);
+    if (task === null || task.uid !== native.uid) return;
+    task.deputy = native;
+    task.stay = news.stay;
+    task.tty = news.tty;
+    task.silentMs = news.silentMs;
+    task.asleep = news.asleep;
+    this.options.natives.expectSilence(native, news.asleep);
+    if (news.epoch < task.epoch) return;
+    task.epoch = news.epoch;
+    task.moves = Math.max(task.moves, news.moves);
+    if (news.host > 0 && task.movingTo === null) task.host = news.host;
+    const before = task.state;
+    task.state = news.state;
+    if (before !== news.state) this.tell(task, news.state);
+    if (before === 'starting' && news.state !== 'starting')
+      for (const starter of task.starters) starter(null);
+  }
+
+  /** A task of before this agent. */
+  private taken(native: Native, news: DeputyAnnounce): HomeTask | null {
+    const { history, groupOf } = this.options;
+    if (history.get(news.task) !== undefined) return null;
+    const task = freshTask(news.task, native.uid, groupOf(native.uid), news.startedMs);
+    task.command = news.command;
+    task.name = news.name;
+    task.detach = news.detach;
+    task.host = news.host;
+    task.state = news.state;
+    this.tasks.set(task.task, task);
+    return task;
+  }
+
+  private claimed(native: Native, message: Message): void {
+    const { task: name, epoch } = readTaskEpoch(message, '');
+    const task = this.tasks.get(name);
+    if (task === undefined || task.uid !== native.uid || epoch <= task.epoch) return;
+    task.epoch = epoch;
+    if (epoch > 1 && task.movingTo !== null) this.tell(task, 'claimed');
+  }
+
+  /** A deputy tells that its task has ended. */
+  ended(native: Native, body: Fields): Fields {
+    const news = readEnded(body, '');
+    const task = this.tasks.get(news.task);
+    if (task !== undefined && task.uid === native.uid) {
+      task.cpuSeconds = Math.max(task.cpuSeconds, news.cpuSeconds);
+      this.finish(task, 'ended', shellStatus(news.status), '');
+    }
+    return {};
+  }
+
+  /** A deputy is silent. One that skeind started is skeind's to tell of. */
+  gone(native: Native): void {
+    for (const task of this.tasks.values()) {
+      if (task.deputy !== native) continue;
+      task.deputy = null;
+      if (!task.detach) this.lose(task, 'the runon that it belonged to is gone');
+    }
+  }
+
+  /** skeind tells that a deputy has ended. */
+  deputyEnded({ task: name, how, inOrder }: Ending): void {
+    const { log, tokens } = this.options;
+    const task = this.tasks.get(name);
+    if (task === undefined || inOrder) {
+      for (const entry of tokens.all())
+        if (entry.role === 'deputy' && entry.task === name) tokens.drop(entry.token);
+      if (task !== undefined && !inOrder) this.lose(task, `its deputy ${how}`);
+      return;
+    }
+    if (this.requests.has(name) || task.epoch === 0) {
+      this.lose(task, `its deputy ${how} before it ran (native.log says why)`);
+      return;
+    }
+    const now = this.options.clock.monotonicMs();
+    const recent = (this.restarts.get(name) ?? []).filter((atMs) => now - atMs < DEPUTY_RESTART_WINDOW_MS);
+    if (recent.length >= DEPUTY_RESTARTS) {
+      this.lose(task, `its deputy ended ${recent.length} times in a minute (native.log says why)`);
+      return;
+    }
+    this.restarts.set(name, [...recent, now]);
+    log.warn({ task: name, how }, 'a deputy has died: it is started again');
+    this.launchDeputy(task).catch((error: unknown) =>
+      this.lose(task, `its deputy ${how}: ${messageOf(error)}`),
+    );
+  }
+
+  // --- what hosts say -------------------------------------------------------------------------------
+
+  reported(from: number, body: Fields): void {
+    const news = readReport(body, '');
+    const task = this.tasks.get(news.task);
+    const { nodes, clock, history } = this.options;
+    if (task === undefined) {
+      // Nobody here knows it: it has ended while its host could not be reached, or its home was restarted.
+      const isKnownEnded = history.get(news.task) !== undefined;
+      if (isKnownEnded || clock.monotonicMs() - this.beganMs > LISTEN_FIRST_MS)
+        nodes.tell(from, { t: 'task-quit', task: news.task, epoch: news.epoch });
+      return;
+    }
+    if (news.epoch < task.epoch) return;
+    if (task.movingTo === null) task.host = from;
+    task.pid = news.pid;
+    task.cpuSeconds = news.cpuSeconds;
+    task.residentBytes = news.residentBytes;
+    if (news.wantsPolicy) this.sendPolicy(task, from);
+  }
+
+  sendPolicy(task: HomeTask, host: number): void {
+    const { nodes, clock } = this.options;
+    nodes.tell(host, { t: 'task-policy', task: task.task, policy: policyOf(task, clock.monotonicMs()) });
+  }
+
+  hostGone(body: Fields): void {
+    const { task: name, epoch } = readTaskEpoch(body, '');
+    const task = this.tasks.get(name);
+    const reason = typeof body['reason'] === 'string' ? body['reason'].slice(0, 500) : 'its shepherd is gone';
+    if (task === undefined || epoch < task.epoch || body['ended'] === true) return;
+    task.gone = { epoch, reason };
+    if (task.movingTo === null) this.judge(task);
+  }
+
+  /** Once a second: tasks whose host is dead. */
+  tick(): void {
+    const { isDead, history, clock } = this.options;
+    for (const task of this.tasks.values())
+      if (task.movingTo === null && task.host > 0 && isDead(task.host) && task.silentMs > ANSWER_TIMEOUT_MS)
+        this.lose(task, `node ${task.host}, where it ran, is dead`);
+    history.prune(clock.wallMs());
+  }
+
+  /** Whether the shepherd that is gone was the one that ran it. */
+  judge(task: HomeTask): void {
+    if (task.gone !== null && task.gone.epoch >= task.epoch) this.lose(task, task.gone.reason);
+  }
+
+  private lose(task: HomeTask, reason: string): void {
+    if (!this.tasks.has(task.task)) return;
+    const { natives, nodes, log } = this.options;
+    log.warn({ task: task.task, reason }, 'a task is lost');
+    if (task.deputy !== null) natives.tell(task.deputy, { t: 'lost', reason });
+    if (task.host > 0) nodes.tell(task.host, { t: 'task-quit', task: task.task, epoch: task.epoch });
+    this.finish(task, 'lost', LOST_STATUS, reason);
+  }
+
+  private finish(task: HomeTask, state: 'ended' | 'lost', status: number, reason: string): void {
+    const { history, clock } = this.options;
+    this.tasks.delete(task.task);
+    this.requests.delete(task.task);
+    this.restarts.delete(task.task);
+    const { uid, command, name, detach, host, pid, cpuSeconds, moves, epoch } = task;
+    const ended: EndedTask = {
+      task: task.task,
+      ...{ uid, state, status, reason, command, name, detach, host, pid, cpuSeconds, moves, epoch },
+      endedAtMs: clock.wallMs(),
+    };
+    history.add(ended);
+    for (const waiter of task.waiters) waiter(ended);
+    for (const starter of task.starters) starter(ended);
+    this.options.event({ event: 'task', task: task.task, state, status, reason });
+  }
+
+  private tell(task: HomeTask, state: string): void {
+    this.options.event({ event: 'task', task: task.task, state, host: task.host, epoch: task.epoch });
+  }
+
+  // --- what is asked about them ---------------------------------------------------------------------
+
+  /** @throws AgentError when there is no such task, or it is another user's. */
+  find(name: string, asker: number): HomeTask {
+    const task = this.tasks.get(name);
+    if (task === undefined) {
+      const ended = this.options.history.get(name);
+      this.check(ended?.uid, name, asker);
+      throw new AgentError('not-running', `task ${name} has ended`);
+    }
+    this.check(task.uid, name, asker);
+    return task;
+  }
+
+  private check(uid: number | undefined, name: string, asker: number): void {
+    if (uid === undefined)
+      throw new AgentError(
+        'no-such-task',
+        `no task ${name} (\`skein ps --all\` lists those of the last day)`,
+      );
+    if (!this.mayTouch(asker, uid))
+      throw new AgentError('denied', `task ${name} belongs to ${this.options.userName(uid)}`);
+  }
+
+  private mayTouch(asker: number, owner: number): boolean {
+    return asker === owner || asker === 0 || asker === this.options.ownUid;
+  }
+
+  list(asker: number, all: boolean): Fields[] {
+    const { nodes, history, userName } = this.options;
+    const running = [...this.tasks.values()]
+      .filter((task) => this.mayTouch(asker, task.uid))
+      .map((task) => shown(task, nodes.self, userName(task.uid)));
+    if (!all) return running;
+    const ended = history.all().filter((task) => this.mayTouch(asker, task.uid));
+    return [...ended.map((task) => shownEnded(task, nodes.self, userName(task.uid))), ...running];
+  }
+
+  async kill(name: string, asker: number, signo: number): Promise<Fields> {
+    const task = this.find(name, asker);
+    const { natives, nodes } = this.options;
+    if (task.deputy === null || task.asleep) {
+      if (signo !== SIGKILL)
+        throw new AgentError('refused', `the runon of task ${name} is stopped: continue it first (\`fg\`)`);
+      nodes.tell(task.host, { t: 'task-quit', task: name, epoch: task.epoch });
+      return {};
+    }
+    await natives.ask(task.deputy, { t: 'signal', signo }, { timeoutMs: ANSWER_TIMEOUT_MS });
+    return {};
+  }
+
+  /** How it ended; null when it has not in this time. */
+  async wait(name: string, asker: number, timeoutMs: number): Promise<EndedTask | null> {
+    const ended = this.options.history.get(name);
+    if (ended !== undefined) {
+      this.check(ended.uid, name, asker);
+      return ended;
+    }
+    const task = this.find(name, asker);
+    return new Promise((resolve) => {
+      const finish = (result: EndedTask | null): void => {
+        clearTimeout(timer);
+        task.waiters.delete(finish);
+        resolve(result);
+      };
+      const timer = setTimeout(() => finish(null), timeoutMs);
+      task.waiters.add(finish);
+    });
+  }
+
+  logs(name: string, asker: number): Fields {
+    const ended = this.options.history.get(name);
+    if (ended !== undefined) this.check(ended.uid, name, asker);
+    const detach = ended?.detach ?? this.find(name, asker).detach;
+    if (!detach)
+      throw new AgentError('refused', `task ${name} was not detached: its output went where its runon ran`);
+    const folder = join(this.options.statePath, 'tasks', name);
+    return { stdout: join(folder, 'out'), stderr: join(folder, 'err'), ended: ended !== undefined };
+  }
+}
+
+const SIGKILL = 9;
+
+/** What Skein itself answers with when a command never ran. */
+function wasRefused({ status, state, epoch, cpuSeconds }: EndedTask): boolean {
+  return state === 'lost' || (cpuSeconds === 0 && status >= 125 && status <= 127 && epoch <= 1);
+}
+
+function startFailure({ status, reason }: EndedTask, { argv }: StartRequest): string {
+  const command = commandLine(argv.slice(0, 1), MOST_COMMAND);
+  if (reason !== '') return reason;
+  if (status === 127) return `${command}: no such command`;
+  if (status === 126) return `${command}: can't be executed`;
+  return `${command} could not be started (native.log in the node's folder says why)`;
+}

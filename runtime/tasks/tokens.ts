@@ -1,0 +1,62 @@
+/*
+ * Which native programs skeind has been asked to start, by the token that each was given. Kept in a file, since the
+ * programs outlive an agent and come back to the next one with the tokens they have.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { boolean, integer, list, matching, object, oneOf, type TypeOf } from '../base/schema.js';
+import { taskName, userId } from './shapes.js';
+
+const readTokens = list(
+  object({
+    token: matching(/^[0-9a-f]{32}$/, 'token'),
+    role: oneOf('shepherd', 'deputy'),
+    task: taskName,
+    uid: userId,
+    home: integer(1, 65_535),
+    receives: boolean,
+  }),
+  100_000,
+);
+export type TokenEntry = TypeOf<typeof readTokens>[number];
+
+export class Tokens {
+  private readonly entries = new Map<string, TokenEntry>();
+
+  /** @throws when the file can't be read or is none of ours. */
+  constructor(private readonly path: string) {
+    let text: string;
+    try {
+      text = readFileSync(path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw error;
+    }
+    for (const entry of readTokens(JSON.parse(text), 'tokens')) this.entries.set(entry.token, entry);
+  }
+
+  make(entry: Omit<TokenEntry, 'token'>): string {
+    const token = randomBytes(16).toString('hex');
+    this.entries.set(token, { ...entry, token });
+    this.save();
+    return token;
+  }
+
+  get(token: string): TokenEntry | undefined {
+    return this.entries.get(token);
+  }
+
+  all(): TokenEntry[] {
+    return [...this.entries.values()];
+  }
+
+  drop(token: string): void {
+    if (this.entries.delete(token)) this.save();
+  }
+
+  private save(): void {
+    const fresh = `${this.path}.new`;
+    writeFileSync(fresh, JSON.stringify(this.all()), { mode: 0o600 });
+    renameSync(fresh, this.path);
+  }
+}
