@@ -71,6 +71,18 @@ static int add_session(struct deputy *deputy, struct mp_packer *packer, const st
     return 0;
 }
 
+/* What `skein ps` is to show. The whole specification goes from here to the task's host. */
+static void add_shown_command(struct mp_packer *packer, char *const *command) {
+    size_t left = 16 * MOST_COMMAND;
+    mp_add_array(packer, "argv");
+    for (; *command && left > 0; command++) {
+        size_t length = strnlen(*command, left);
+        mp_put_bin(packer, *command, length);
+        left -= length;
+    }
+    mp_end(packer);
+}
+
 int agent_ask(struct deputy *deputy) {
     const struct options *options = &deputy->options;
     struct key_pair client = {{0}, {0}};
@@ -81,7 +93,9 @@ int agent_ask(struct deputy *deputy) {
         return fail(deputy, "can't make session keys: %s", strerror(-result)), result;
     packer = agentlink_begin(deputy->agent, options->deputy ? "begin" : "start");
     if (!options->deputy) {
-        if ((result = spec_add_command(packer, options->command)))
+        if (!options->detach)
+            add_shown_command(packer, options->command);
+        else if ((result = spec_add_command(packer, options->command)))
             return fail(deputy, "can't tell the current directory: %s", strerror(-result)), result;
         mp_add_str(packer, "node", options->node);
         mp_add_bool(packer, "stay", options->stay);

@@ -15,11 +15,22 @@ extern char **environ;
 
 #define MOST_GROUPS 1024
 
-static void add_strings(struct mp_packer *packer, const char *key, char *const *strings, const char *without) {
+static bool is_own(const char *variable) {
+    return !strncmp(variable, "SKEIN_STATE=", 12) || !strncmp(variable, "SKEIN_PROC_FD=", 14);
+}
+
+static void add_strings(struct mp_packer *packer, const char *key, char *const *strings) {
     mp_add_array(packer, key);
     for (; *strings; strings++)
-        if (!without || strncmp(*strings, without, strlen(without)) != 0)
-            mp_put_bin(packer, *strings, strlen(*strings));
+        mp_put_bin(packer, *strings, strlen(*strings));
+    mp_end(packer);
+}
+
+static void add_environment(struct mp_packer *packer) {
+    mp_add_array(packer, "env");
+    for (char **variable = environ; *variable; variable++)
+        if (!is_own(*variable))
+            mp_put_bin(packer, *variable, strlen(*variable));
     mp_end(packer);
 }
 
@@ -31,9 +42,9 @@ int spec_add_command(struct mp_packer *packer, char *const *command) {
     umask(mask);
     errno = 0;
     int niceness = getpriority(PRIO_PROCESS, 0);
-    add_strings(packer, "argv", command, NULL);
+    add_strings(packer, "argv", command);
     /* Where this command found its node is its own affair. */
-    add_strings(packer, "env", environ, "SKEIN_STATE=");
+    add_environment(packer);
     mp_add_bin(packer, "cwd", directory, strlen(directory));
     mp_add_u64(packer, "umask", mask);
     mp_add_i64(packer, "nice", niceness);

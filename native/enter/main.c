@@ -6,14 +6,16 @@
  *   skein-enter --find [--pid] [--] command arguments…     the node that SKEIN_DIR and SKEIN_NODE choose
  *
  * Theory of operation. Without --pid this process becomes the command, with the node's files and host name but the
- * process list it had. With --pid the command is also one of the node's processes (its load counts there, and it ends
- * when the node does). --find sets SKEIN_STATE, so that the command need not search again; otherwise the environment
- * is left alone. A machine that is a node itself has nothing to enter: the command is just executed.
+ * process list it had (SKEIN_PROC_FD is a descriptor of the /proc that shows it). With --pid the command is also one of
+ * the node's processes (its load counts there, and it ends when the node does). --find sets SKEIN_STATE, so that the
+ * command need not search again; otherwise the environment is left alone. A machine that is a node itself has nothing
+ * to enter: the command is just executed.
  */
 #include "../common/find.h"
 #include "enter.h"
 #include "relay_child.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +35,16 @@ static _Noreturn void no_node(void) {
     else
         fprintf(stderr, "skein: no node is running here (`skein cluster up 3` starts a cluster on this machine)\n");
     exit(125);
+}
+
+/* The node's /proc does not show who is not one of its processes: the one that does stays open for the command. */
+static int keep_proc(void) {
+    char number[16];
+    int proc = open("/proc", O_PATH | O_DIRECTORY);
+    if (proc < 0)
+        return -1;
+    snprintf(number, sizeof number, "%d", proc);
+    return setenv("SKEIN_PROC_FD", number, 1);
 }
 
 int main(int count, char **arguments) {
@@ -64,6 +76,10 @@ int main(int count, char **arguments) {
             return 125;
         }
         state = found;
+    }
+    if (find && keep_proc() != 0) {
+        perror("skein: /proc");
+        return 125;
     }
     if (enter_node(state, with_pid) != 0)
         return 125;

@@ -19,7 +19,7 @@ int node_path(struct homefs *homefs, struct node *node, char path[48]) {
     int fd = node_fd(&homefs->nodes, node);
     if (fd < 0)
         return fd;
-    snprintf(path, 48, "/proc/self/fd/%d", fd);
+    snprintf(path, 48, "self/fd/%d", fd);
     return 0;
 }
 

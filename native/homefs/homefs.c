@@ -153,8 +153,8 @@ int homefs_new(const struct homefs_config *config, struct homefs **out) {
     if (!homefs)
         return -ENOMEM;
     homefs->config = *config;
-    homefs->descriptors = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int result = homefs->descriptors < 0 ? -errno : nodes_init(&homefs->nodes, config->root);
+    homefs->descriptors = openat(config->proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int result = homefs->descriptors < 0 || fchdir(config->proc) ? -errno : nodes_init(&homefs->nodes, config->root);
     if (result)
         homefs_free(homefs);
     else

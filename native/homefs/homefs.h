@@ -16,6 +16,7 @@
 struct homefs;
 
 struct homefs_config {
+    int proc;                      /* a /proc that shows this process */
     int root;                      /* O_PATH descriptor of what the mount shows as its root; homefs keeps a copy */
     uint32_t shown_uid, shown_gid; /* single_id: every other id is shown as these */
     bool single_id;                /* the capsule maps one uid and gid only */
@@ -24,7 +25,7 @@ struct homefs_config {
     void *arg;
 };
 
-/* 0 or -errno. */
+/* 0 or -errno. The working directory becomes config->proc: some calls on open files take only paths. */
 int homefs_new(const struct homefs_config *config, struct homefs **homefs);
 void homefs_free(struct homefs *homefs);
 

@@ -83,7 +83,7 @@ void handles_end_session(struct homefs *homefs, int slot);
 void handles_free(struct homefs *homefs);
 /* Open a node for real use. */
 int node_open(struct homefs *homefs, struct node *node, int flags);
-/* The path of a node's O_PATH descriptor, for calls that take only paths. */
+/* The path of a node's O_PATH descriptor from config.proc, the working directory, for calls that take only paths. */
 int node_path(struct homefs *homefs, struct node *node, char path[48]);
 
 #endif

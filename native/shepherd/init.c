@@ -12,6 +12,7 @@
 #include "capsule_wire.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
@@ -129,6 +130,23 @@ _Noreturn static void fail_child(int report, int error, const char *step) {
     _exit(put == (ssize_t)sizeof result ? 127 : 126);
 }
 
+/* execvp says EACCES when a folder of PATH is closed to the user, also if the command is in none. */
+static bool is_anywhere(const char *command) {
+    const char *path = getenv("PATH");
+    if (strchr(command, '/') || !path)
+        return true;
+    while (*path) {
+        char file[PATH_MAX];
+        struct stat status;
+        size_t length = strcspn(path, ":");
+        int written = snprintf(file, sizeof file, "%.*s/%s", (int)length, path, command);
+        if (written > 0 && (size_t)written < sizeof file && stat(file, &status) == 0)
+            return true;
+        path += length + (path[length] == ':');
+    }
+    return false;
+}
+
 _Noreturn static void run_program(const struct init_state *init, void *payload, size_t length, int report) {
     struct capsule_program program;
     memcpy(&program, payload, sizeof program);
@@ -169,7 +187,8 @@ _Noreturn static void run_program(const struct init_state *init, void *payload, 
         fail_child(report, -result, "signals");
     environ = environment;
     execvp(arguments[0], arguments);
-    fail_child(report, errno, "exec");
+    int error = errno;
+    fail_child(report, error == EACCES && !is_anywhere(arguments[0]) ? ENOENT : error, "exec");
 }
 
 /* Wait until the child has executed its program (the pipe closes) or has failed (it says how). */

@@ -60,10 +60,11 @@ export const readAssignment = object({
 /** A start asked for by runon. */
 export const readStart = object({
   argv: list(bytes(MOST_BYTES), MOST_STRINGS),
-  env: list(bytes(MOST_BYTES), MOST_STRINGS),
-  cwd: bytes(65_536),
-  umask: integer(0, 0o777),
-  nice: integer(-20, 19),
+  /** Only of a detached task: a runon that is its own deputy tells the host itself. */
+  env: optional(list(bytes(MOST_BYTES), MOST_STRINGS), []),
+  cwd: optional(bytes(65_536), null),
+  umask: optional(integer(0, 0o777), 0),
+  nice: optional(integer(-20, 19), 0),
   node: matching(/^(home|best|\d{1,5}(,\d{1,5}){0,99})$/, 'node'),
   stay: optional(boolean, false),
   tty: optional(boolean, false),

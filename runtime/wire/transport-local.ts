@@ -20,38 +20,58 @@ export interface LocalSocket {
 /** Unix sockets have short names. */
 export const LONGEST_SOCKET_PATH = 107;
 
+/** More than a program has requests open at once: a full queue means an agent that takes nothing. */
+const HIGH_WATER = 20_000;
+
 /** Connects, and connects again whenever the agent has gone and come back, until closed. */
 export function openLocalSocket(path: string, handlers: LocalSocketHandlers): LocalSocket {
-  const socket = new Dealer({
-    immediate: true,
-    linger: 100,
-    sendTimeout: 0,
-    reconnectInterval: 50,
-    reconnectMaxInterval: 500,
-    maxMessageSize: LOCAL_MAX_BYTES,
-  });
+  let current: Dealer | null = null;
   let isConnected = false;
-  socket.events.on('handshake', () => {
-    isConnected = true;
-    handlers.connected();
-  });
-  socket.events.on('disconnect', () => {
+  const open = (): void => {
+    const socket = new Dealer({
+      immediate: true,
+      linger: 100,
+      sendTimeout: 0,
+      reconnectInterval: 50,
+      reconnectMaxInterval: 500,
+      sendHighWaterMark: HIGH_WATER,
+      maxMessageSize: LOCAL_MAX_BYTES,
+    });
+    current = socket;
+    socket.events.on('handshake', () => {
+      if (current !== socket) return;
+      isConnected = true;
+      handlers.connected();
+    });
+    socket.events.on('disconnect', () => {
+      if (current !== socket) return;
+      isConnected = false;
+      handlers.disconnected();
+    });
+    socket.connect(`ipc://${path}`);
+    void receiveAll(socket, (frame) => {
+      if (current === socket) handlers.frame(frame);
+    });
+  };
+  const startAnew = (stuck: Dealer): void => {
+    if (current !== stuck) return;
+    stuck.close();
     isConnected = false;
+    open();
     handlers.disconnected();
-  });
-  socket.connect(`ipc://${path}`);
-  void receiveAll(socket, handlers.frame);
+  };
+  open();
   return {
     send: (frame) => {
-      if (!isConnected) return false;
-      // With a time-out of 0 this settles at once; a full queue means an agent that hears nothing.
-      socket.send(frame).catch(() => {
-        isConnected = false;
-      });
+      const socket = current;
+      if (!isConnected || socket === null) return false;
+      // With a time-out of 0 this settles at once.
+      socket.send(frame).catch(() => startAnew(socket));
       return true;
     },
     close: () => {
-      if (!socket.closed) socket.close();
+      current?.close();
+      current = null;
     },
   };
 }
