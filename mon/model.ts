@@ -163,10 +163,12 @@ function drawBar(canvas: Canvas, node: NodeInfo, { left, column, top, rows }: Pl
   if (filled === 0 && state !== 'alive') canvas.write(rows - above++, start, fill, tone);
   else if (filled === 0 && load >= LEAST_SEEN_LOAD)
     canvas.write(rows - above++, start, '_'.repeat(width), tone);
-  if (column >= WIDE_COLUMN && above <= rows) {
+  if (column >= WIDE_COLUMN) {
     const figures = loadText(load);
     const indent = Math.max(0, Math.floor((column - figures.length) / 2));
-    canvas.write(rows - above, left + indent, figures, tone === 'suspect' ? 'suspect' : 'plain');
+    // A bar that reaches the top has no room above it and carries them in its first row.
+    const row = Math.max(0, rows - above);
+    canvas.write(row, left + indent, figures, tone === 'suspect' ? 'suspect' : 'plain');
   }
 }
 

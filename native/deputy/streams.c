@@ -148,7 +148,9 @@ void output_write(struct deputy *deputy, int stream) {
         if (done > 0)
             acknowledge(deputy, stream);
     }
-    if (output->length == 0 && output->ended && !output->closed && !(deputy->terminal.terminals & (1u << stream)))
+    /* Not before the command runs: that it does not is said there. */
+    if (output->length == 0 && output->ended && !output->closed && deputy->started &&
+        !(deputy->terminal.terminals & (1u << stream)))
         close_output(output);
     task_try_end(deputy);
 }
