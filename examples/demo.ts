@@ -7,7 +7,7 @@
  * CPU each audit needs (25).
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -107,7 +107,7 @@ async function demonstrate(cluster: Cluster, folder: string): Promise<void> {
   const audit = await prepareAudit(folder, join(root, 'dist/examples/audit/audit'), NODES, seconds);
 
   say(`three nodes on this machine, at 127.0.0.1 to 127.0.0.${NODES}:`);
-  await cluster.typed('skein', 'cluster', 'up', String(NODES), '--dir', folder);
+  await cluster.typed('skein', 'cluster', 'up', String(NODES));
   show(await cluster.typed('mon', '--once'));
 
   say(
@@ -145,7 +145,9 @@ async function demonstrate(cluster: Cluster, folder: string): Promise<void> {
 
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'skein-demo-'));
-  const cluster = new Cluster(folder);
+  // Root's tasks run as nobody, who must get to the cluster's folder.
+  await chmod(folder, 0o755);
+  const cluster = new Cluster(join(folder, 'cluster'));
   try {
     await demonstrate(cluster, folder);
   } catch (error) {

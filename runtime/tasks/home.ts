@@ -107,7 +107,7 @@ export class HomeTasks {
     task.tty = request.tty;
     task.detach = request.detach;
     if (request.node.includes(',')) task.allowed = request.node.split(',').map(Number);
-    else if (request.node !== 'best') task.pinnedUntilMs = clock.monotonicMs() + HAND_PLACED_MS;
+    else if (/^\d+$/.test(request.node)) task.pinnedUntilMs = clock.monotonicMs() + HAND_PLACED_MS;
     this.tasks.set(task.task, task);
     return task;
   }

@@ -3,6 +3,7 @@
  * (docs/protocol.md, section 3).
  */
 import { Packr } from 'msgpackr';
+import { scanPlain } from './scan.js';
 
 export const LOCAL_VERSION = 1;
 export const LOCAL_MAX_BYTES = 1 << 20;
@@ -38,6 +39,8 @@ export function packFields(fields: Readonly<Record<string, unknown>>): Buffer {
 /** The message, or what is wrong with the frame. */
 export function decodeLocal(frame: Uint8Array): LocalMessage | string {
   if (frame.length > LOCAL_MAX_BYTES) return `${frame.length} bytes are too many`;
+  const problem = scanPlain(frame);
+  if (problem !== null) return `no plain msgpack: ${problem}`;
   let value: unknown;
   try {
     value = packr.unpack(frame);

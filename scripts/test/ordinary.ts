@@ -15,7 +15,7 @@ import { add, NOTHING, type Tally } from './tally.js';
 const USER = 'skein-test';
 
 /** The suites that run both ways. */
-const SUITES = ['runon.test.ts', 'migrate.test.ts', 'cluster.test.ts'];
+const SUITES = ['runon.test.ts', 'migrate.test.ts', 'updown.test.ts', 'mon.test.ts'];
 
 const NOT_COPIED = new Set(['.git', '.ci', 'docs']);
 

@@ -56,7 +56,7 @@ export class Moves {
       throw new AgentError('refused', `task ${name} was started for nodes ${task.allowed.join(', ')} only`);
     if (to === task.host) return { task: name, from: to, to, mode: 'none', ...NOT_MOVED };
     const from = task.host;
-    if (asker !== null && wanted !== 'best') task.pinnedUntilMs = clock.monotonicMs() + HAND_PLACED_MS;
+    if (asker !== null && /^\d+$/.test(wanted)) task.pinnedUntilMs = clock.monotonicMs() + HAND_PLACED_MS;
     const beganMs = clock.monotonicMs();
     task.movingTo = to;
     try {

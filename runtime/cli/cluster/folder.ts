@@ -1,8 +1,8 @@
 /*
  * The folder of a cluster on this machine (docs/protocol.md, section 1).
  */
-import { chmodSync, lstatSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { chmodSync, lstatSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { defaultClusterFolder } from '../../client/find.js';
 import { makeKeyPair } from '../../wire/curve-key.js';
 import { CommandError } from '../verb.js';
@@ -79,6 +79,7 @@ export function makeCluster({ folder, nodes, port, cpus }: ClusterPlan): void {
     mkdirSync(folder);
   }
   chmodSync(folder, 0o755);
+  requireWayIn(folder);
   const file: ClusterFile = { version: 1, nodes, port };
   // First: whoever finds the folder half made knows that it is a cluster's, and may remove it. It also makes
   // that of two who try at once only one goes on.
@@ -98,6 +99,18 @@ export function makeCluster({ folder, nodes, port, cpus }: ClusterPlan): void {
     return `${node} ${publicKey}\n`;
   });
   write(join(folder, 'keys'), keys.join(''), 0o644);
+}
+
+/** Root's tasks run as nobody, and other users' as themselves: all must get to the sockets of the nodes. */
+function requireWayIn(folder: string): void {
+  if (process.getuid?.() !== 0) return;
+  for (let at = dirname(folder); ; at = dirname(at)) {
+    if ((statSync(at).mode & 0o001) === 0)
+      throw new CommandError(
+        `${at} is closed to other users, as whom root's tasks run: chmod o+x ${at}, or name another folder with --dir`,
+      );
+    if (at === dirname(at)) return;
+  }
 }
 
 function configuration(
