@@ -3,8 +3,12 @@
  * Open files: contents and what belongs to them.
  *
  * Theory of operation. Pages that a kernel has cached stay valid over a close and an open if the file is as it was when
- * this session last had it (close-to-open consistency). Files of pseudo file systems (/sys) are made as they are read
- * and are never cached. Everything is opened non-blocking: one thread serves the whole task.
+ * this session last saw it when it opened it, its own writes apart (close-to-open consistency). What a kernel has
+ * cached is never older than that. Files of pseudo file systems (/sys) are made as they are read and are never cached.
+ * Everything is opened non-blocking: one thread serves the whole task.
+ *
+ * Names in directories are not cached (FOPEN_CACHE_DIR): a listing from that cache is followed by a request for the
+ * attributes of each name, while READDIRPLUS brings all of them at once.
  */
 #include "homefs_private.h"
 
@@ -49,10 +53,11 @@ static bool see(struct node *node, int slot, int fd) {
 }
 
 static uint32_t open_flags(struct node *node, int slot, int fd, bool directory) {
+    if (directory)
+        return 0;
     if (is_pseudo(fd))
-        return directory ? 0 : FOPEN_DIRECT_IO;
-    bool same = see(node, slot, fd);
-    return (same ? FOPEN_KEEP_CACHE : 0) | (directory ? FOPEN_CACHE_DIR : 0);
+        return FOPEN_DIRECT_IO;
+    return see(node, slot, fd) ? FOPEN_KEEP_CACHE : 0;
 }
 
 /* Answers with a handle that was adopted for this node, if there is one. */
@@ -129,14 +134,15 @@ int op_create(struct request *request) {
     int fd = openat(directory, name, flags, in.mode & 07777);
     int error = errno;
     umask(before);
+    /* The kernel took the name for a free one. What came there meanwhile is not for this operation: ESTALE makes it
+     * look again. */
     if (fd < 0)
-        return error == ELOOP ? -EEXIST : -error;
+        return error == ELOOP || error == ENXIO ? -ESTALE : -error;
     int result = nodes_lookup(nodes, request->node, name, &node, &status);
     struct stat opened;
-    if (!result && (fstat(fd, &opened) || opened.st_ino != node->ino || opened.st_dev != node->dev))
-        result = -ESTALE; /* replaced in this moment: asked again */
-    if (!result && !S_ISREG(status.stx_mode))
-        result = -ENXIO;
+    if (!result &&
+        (!S_ISREG(status.stx_mode) || fstat(fd, &opened) || opened.st_ino != node->ino || opened.st_dev != node->dev))
+        result = -ESTALE;
     if (result) {
         close(fd);
         return result;
@@ -160,8 +166,6 @@ static int release(struct request *request) {
     struct handle *handle = handle_get(request->homefs, request->slot, in.fh);
     if (!handle)
         return -EBADF;
-    if (!handle->directory)
-        (void)see(handle->node, request->slot, handle->fd);
     handle_release(request->homefs, request->slot, in.fh);
     return 0;
 }
@@ -198,6 +202,23 @@ int op_read(struct request *request) {
     return 0;
 }
 
+/* A page of a mapping goes where it belongs, through whichever descriptor the kernel took: also one that appends. */
+static ssize_t write_at(int fd, const void *bytes, size_t size, off_t offset, bool page) {
+    int flags = page ? fcntl(fd, F_GETFL) : 0;
+    bool appends = flags >= 0 && flags & O_APPEND;
+    ssize_t length;
+    if (appends && fcntl(fd, F_SETFL, flags & ~O_APPEND))
+        return -1;
+    do
+        length = pwrite(fd, bytes, size, offset);
+    while (length < 0 && errno == EINTR);
+    int error = errno;
+    if (appends && fcntl(fd, F_SETFL, flags))
+        return -1;
+    errno = error;
+    return length;
+}
+
 int op_write(struct request *request) {
     struct fuse_write_in in;
     if (!take(request, &in, sizeof in) || in.size > request->length || in.size > HOMEFS_MAX_TRANSFER ||
@@ -206,12 +227,15 @@ int op_write(struct request *request) {
     struct handle *handle = file_of(request, in.fh);
     if (!handle)
         return -EBADF;
-    ssize_t length;
-    do
-        length = pwrite(handle->fd, request->body, in.size, (off_t)in.offset);
-    while (length < 0 && errno == EINTR);
+    /* Its own write is none that a session has to be told of. */
+    bool knows = handle->node->seen[request->slot].valid && see(handle->node, request->slot, handle->fd);
+    ssize_t length = write_at(handle->fd, request->body, in.size, (off_t)in.offset, in.write_flags & FUSE_WRITE_CACHE);
+    int error = errno;
+    handle->node->seen[request->slot].valid = false;
+    if (knows)
+        (void)see(handle->node, request->slot, handle->fd);
     if (length < 0)
-        return -errno;
+        return -error;
     const struct fuse_write_out out = {.size = (uint32_t)length};
     put(request, &out, sizeof out);
     return 0;

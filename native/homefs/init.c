@@ -3,6 +3,8 @@
  * Theory of operation. No default_permissions: home decides who may do what. No write-back cache: what the task has
  * written is at home when write(2) returns, so nothing is to be flushed before a move. DONT_MASK: home applies the
  * umask that comes with a request. AUTO_INVAL_DATA: cached pages are dropped when size or mtime change.
+ * HANDLE_KILLPRIV_V2: home's kernel takes set-user-id bits from what is written to, as it does for a local process of
+ * this user; otherwise the kernel here asks for an attribute before each write.
  */
 #include "init.h"
 #include <linux/fuse.h>
@@ -25,7 +27,7 @@ size_t homefs_init_reply(const void *request, size_t length, void *out, size_t c
         return 0;
     const uint32_t wanted = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK |
                             FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS |
-                            FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS;
+                            FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_HANDLE_KILLPRIV_V2;
     reply.header.len = sizeof reply;
     reply.header.unique = header.unique;
     reply.init.major = FUSE_KERNEL_VERSION;

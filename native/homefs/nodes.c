@@ -187,6 +187,7 @@ static int status_of(int fd, struct statx *status) {
 
 static bool is_same(const struct node *node, const struct statx *status) {
     return node->ino == status->stx_ino && node->dev == device_of(status) && node->mount == status->stx_mnt_id &&
+           node->kind == (status->stx_mode & S_IFMT) &&
            (!(status->stx_mask & STATX_BTIME) ||
             (node->birth.tv_sec == status->stx_btime.tv_sec && node->birth.tv_nsec == (long)status->stx_btime.tv_nsec));
 }
@@ -292,6 +293,7 @@ static struct node *make(struct nodes *nodes, struct node *parent, const char *n
     node->dev = device_of(status);
     node->ino = status->stx_ino;
     node->mount = status->stx_mnt_id;
+    node->kind = status->stx_mode & S_IFMT;
     node->birth = (struct timespec){status->stx_btime.tv_sec, status->stx_btime.tv_nsec};
     node->parent = parent;
     node->name = copy;

@@ -25,6 +25,7 @@ struct node {
     dev_t dev;
     ino_t ino;
     uint64_t mount;
+    uint16_t kind; /* S_IFMT */
     struct timespec birth;
     struct node *parent; /* NULL: the root */
     char *name;          /* in `parent` */
