@@ -3,7 +3,7 @@
  * and environment of each process.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pidFileLives, readPidFile, type PidFile } from '../../client/pidfile.js';
 
@@ -80,14 +80,14 @@ function ancestors(pid: number): number[] {
   return found;
 }
 
-/** A line of mountinfo: a node's own /srv, which is a folder of the cluster's. */
+/**
+ * A line of mountinfo: a node's own /srv, which is a folder of the cluster's. It names that folder from the root of its
+ * file system, of which we may see more or less: one path is the other's end.
+ */
 function mountsFrom(line: string, folder: string): boolean {
   const [, , , root = '', place] = line.split(' ');
-  return place === '/srv' && new RegExp(`/${escape(basename(folder))}/\\d+/srv$`).test(root);
-}
-
-function escape(text: string): string {
-  return text.replace(/[^A-Za-z0-9_]/g, '\\$&');
+  const [, cluster = ''] = /^(\/.+)\/\d+\/srv$/.exec(root) ?? [];
+  return place === '/srv' && cluster !== '' && (cluster.endsWith(folder) || folder.endsWith(cluster));
 }
 
 function sameMounts(pid: number): boolean {
