@@ -14,6 +14,10 @@
  * their dirtiness lost: so each registered stretch of an area is scanned by itself. Areas that appeared since are in
  * the list but not registered: they are fresh. A freed and mapped anew area at the same place has lost its
  * registration (EPERM), and is fresh too.
+ *
+ * Also seen on 6.18: a scan that finds more than 512 stretches fills a buffer of the kernel's on its way, and walk_end
+ * then stays at where that happened, even when the scan went on to the end. So a scan whose answer is not full is over,
+ * and a full one goes on behind its last stretch: going back would tell pages twice and out of order.
  */
 #include "pages.h"
 #include "kernel_abi.h"
@@ -138,9 +142,10 @@ static int scan(int pagemap_fd, uint64_t start, uint64_t end, enum scan_mode mod
             if (result)
                 return result;
         }
-        if (arg.walk_end <= start)
+        if (count < SCAN_REGIONS)
             break;
-        start = arg.walk_end;
+        uint64_t reached = regions[count - 1].end;
+        start = arg.walk_end > reached ? arg.walk_end : reached;
     }
     return 0;
 }
