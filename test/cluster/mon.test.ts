@@ -2,7 +2,7 @@
  * mon, by what is really on the screen of a terminal, before a real cluster.
  */
 import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -34,6 +34,8 @@ function skein(...words: readonly string[]): void {
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'mon-'));
+  // A cluster of root's wants its folders open: its tasks run as another user.
+  chmodSync(folder, 0o755);
   environment = { SKEIN_DIR: join(folder, 'cluster') };
   skein('cluster', 'up', '3', '--dir', join(folder, 'cluster'));
 }, UP_LIMIT_MS);
