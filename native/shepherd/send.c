@@ -68,6 +68,8 @@ static void find_reasons(struct shepherd *shepherd, struct stay_reasons *reasons
         stay_because(reasons, shepherd->inner, "children",
                      "the task has %d processes: only single processes can be moved yet", count);
     int result = process_probe(shepherd->pid, &shepherd->facts, reasons);
+    for (size_t i = 0; i < reasons->count; i++)
+        reasons->reasons[i].pid = shepherd->inner; /* as `skein ps` shows it, not as we see it */
     if (result && result != -ESRCH)
         stay_because(reasons, shepherd->inner, "unreadable", "it can't be looked at: %s", strerror(-result));
 }
