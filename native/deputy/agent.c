@@ -18,7 +18,7 @@
 #define GREET_TIMEOUT_MS 8000
 #define START_TIMEOUT_MS 30000
 #define STARTED_TIMEOUT_MS 40000
-#define ENDED_TIMEOUT_MS 10000
+#define ENDED_TIMEOUT_MS 120000
 #define MOST_COMMAND 256
 
 static const char no_agent[] =
@@ -183,34 +183,38 @@ static size_t command_text(const struct deputy *deputy, char *text, size_t room)
     return length;
 }
 
-void agent_announce(struct deputy *deputy) {
+static void add_facts(struct deputy *deputy, struct mp_packer *packer) {
     char command[MOST_COMMAND];
     char name[80];
     bool stay = deputy->options.stay;
     const char *shown_name = deputy->options.name;
-    deputy->next_announce_ms = now_ms() + 1000;
-    if (!deputy->granted || deputy->exit_acked)
-        return;
     if (deputy->options.deputy) {
         (void)mp_get_bool(&deputy->detached.root, "stay", &stay);
         shown_name = mp_get_str(&deputy->detached.root, "name", name, sizeof name) ? name : NULL;
     }
-    struct mp_packer *event = agentlink_begin(deputy->agent, "announce");
-    mp_add_str(event, "task", deputy->task);
-    mp_add_u64(event, "epoch", deputy->epoch.current);
-    mp_add_str(event, "state", !deputy->started ? "starting" : deputy->stopped_by ? "stopped" : "running");
-    mp_add_u64(event, "uid", getuid());
-    mp_add_u64(event, "gid", getgid());
+    mp_add_str(packer, "task", deputy->task);
+    mp_add_u64(packer, "epoch", deputy->epoch.current);
+    mp_add_str(packer, "state", !deputy->started ? "starting" : deputy->stopped_by ? "stopped" : "running");
+    mp_add_u64(packer, "uid", getuid());
+    mp_add_u64(packer, "gid", getgid());
     size_t length = command_text(deputy, command, sizeof command);
-    mp_add_bin(event, "command", command, length);
+    mp_add_bin(packer, "command", command, length);
     if (shown_name)
-        mp_add_str(event, "name", shown_name);
-    mp_add_bool(event, "stay", stay);
-    mp_add_bool(event, "tty", deputy->terminal.terminals != 0);
-    mp_add_bool(event, "detach", deputy->options.deputy);
-    mp_add_u64(event, "host", deputy->host);
-    mp_add_u64(event, "moves", deputy->moves);
-    mp_add_u64(event, "startedMs", deputy->started_ms);
+        mp_add_str(packer, "name", shown_name);
+    mp_add_bool(packer, "stay", stay);
+    mp_add_bool(packer, "tty", deputy->terminal.terminals != 0);
+    mp_add_bool(packer, "detach", deputy->options.deputy);
+    mp_add_u64(packer, "host", deputy->host);
+    mp_add_u64(packer, "moves", deputy->moves);
+    mp_add_u64(packer, "startedMs", deputy->started_ms);
+}
+
+void agent_announce(struct deputy *deputy) {
+    deputy->next_announce_ms = now_ms() + 1000;
+    if (!deputy->granted || deputy->exit_acked)
+        return;
+    struct mp_packer *event = agentlink_begin(deputy->agent, "announce");
+    add_facts(deputy, event);
     mp_add_u64(event, "silentMs", (uint64_t)(now_ms() - deputy->heard_ms));
     mp_add_bool(event, "asleep", deputy->asleep);
     mp_add_str(event, "endpoint", deputy->endpoint);
@@ -237,7 +241,8 @@ void agent_claimed(struct deputy *deputy) {
 
 void agent_ended(struct deputy *deputy) {
     struct mp_packer *packer = agentlink_begin(deputy->agent, "ended");
-    mp_add_str(packer, "task", deputy->task);
+    /* All of it: the agent may have been started since and know nothing of the task. */
+    add_facts(deputy, packer);
     mp_add_u64(packer, "status", (uint64_t)(uint32_t)deputy->wait_status);
     mp_add_double(packer, "cpuSeconds", (double)(deputy->usage.user_us + deputy->usage.system_us) / 1e6);
     int result = agentlink_request(deputy->agent, ENDED_TIMEOUT_MS, true, &deputy->ended_id);

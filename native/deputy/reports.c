@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/wait.h>
 
+/* How long it is tried to tell the agent of the end. Where nobody waits for us there is time. */
 #define TOLD_TIMEOUT_MS 2000
+#define TOLD_DETACHED_TIMEOUT_MS 60000
 
 void task_started(struct deputy *deputy) {
     if (deputy->started)
@@ -80,7 +82,7 @@ void task_try_end(struct deputy *deputy) {
     if (deputy->exit_acked)
         return;
     deputy->exit_acked = true;
-    deputy->end_deadline_ms = now_ms() + TOLD_TIMEOUT_MS;
+    deputy->end_deadline_ms = now_ms() + (deputy->options.deputy ? TOLD_DETACHED_TIMEOUT_MS : TOLD_TIMEOUT_MS);
     terminal_restore(&deputy->terminal);
     agent_ended(deputy);
 }

@@ -78,7 +78,10 @@ class Agent {
           if (ending.role === 'shepherd') this.host.ended(ending);
           else this.home.deputyEnded(ending);
         },
-        ready: () => undefined,
+        ready: (running) => {
+          this.host.launcherIsReady(running);
+          this.home.launcherIsReady(running);
+        },
         gone: () => process.exit(0),
       },
       log,
@@ -241,6 +244,8 @@ class Agent {
         return this.host.send(body);
       case 'task-why':
         return this.host.why(readOne(body, '').task);
+      case 'task-there':
+        return { there: this.host.isThere(readOne(body, '').task) };
       case 'decision':
         return this.moves.decision(readOne(body, '').task);
       case 'task-move': {

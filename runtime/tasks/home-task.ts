@@ -31,6 +31,10 @@ export interface HomeTask {
   /** How long its deputy has heard nothing from its host. */
   silentMs: number;
   asleep: boolean;
+  /** When its host last told of it. */
+  heardMs: number;
+  /** Its host is being asked whether it has it. */
+  isAsking: boolean;
   /** On the move, to there. */
   movingTo: number | null;
   /** The shepherd of this epoch is gone. */
@@ -64,6 +68,8 @@ export function freshTask(task: string, uid: number, gid: number, nowMs: number)
     deputy: null,
     silentMs: 0,
     asleep: false,
+    heardMs: 0,
+    isAsking: false,
     movingTo: null,
     gone: null,
     lastDecision: null,

@@ -4,14 +4,15 @@
  * Nothing here is the truth about who may run a task: that is its deputy's epoch. This follows what deputies, hosts and
  * skeind tell, and is rebuilt from their announcements after a restart of the agent.
  */
-import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError, messageOf } from '../base/errors.js';
+import { parseTaskId } from '../base/ids.js';
 import { ANSWER_TIMEOUT_MS, HAND_PLACED_MS, MOST_TASKS, START_TIMEOUT_MS } from '../base/limits.js';
 import type { History, EndedTask } from './history.js';
 import { freshTask, policyOf, shown, shownEnded, type HomeTask } from './home-task.js';
-import type { Ending } from './launcher.js';
-import type { Clock, Door, Fields, Launch, Log, Message, Native, Natives, Nodes } from './ports.js';
+import type { Ending, Running } from './launcher.js';
+import { DetachedDeputies, type DetachedOptions } from './detached.js';
+import type { Door, Fields, Log, Message, Native, Natives } from './ports.js';
 import {
   readDeputyAnnounce,
   readDoor,
@@ -23,44 +24,37 @@ import {
   type StartRequest,
 } from './shapes.js';
 import { commandLine, shellStatus } from './text.js';
-import type { Tokens } from './tokens.js';
 
-export interface HomeOptions {
-  readonly nodes: Nodes;
+export interface HomeOptions extends DetachedOptions {
   readonly natives: Natives;
-  readonly launch: Launch;
-  readonly tokens: Tokens;
   readonly history: History;
-  readonly clock: Clock;
   readonly log: Log;
-  readonly statePath: string;
-  readonly ownUid: number;
   /** The node to start on. @throws AgentError when it is unknown, dead, or there is none. */
   readonly place: (wanted: string) => number;
   /** Whether what is known says that the node is dead. */
   readonly isDead: (node: number) => boolean;
   readonly groupOf: (uid: number) => number;
   readonly userName: (uid: number) => string;
-  readonly encode: (fields: Fields) => Buffer;
   readonly event: (event: Fields) => void;
 }
 
 const MOST_COMMAND = 256;
 /** An agent that has just started has not heard from everybody yet. */
 const LISTEN_FIRST_MS = 15_000;
-const DEPUTY_RESTARTS = 5;
-const DEPUTY_RESTART_WINDOW_MS = 60_000;
+/** A host that has not told of a task for so long is asked whether it still has it. */
+const REPORT_OVERDUE_MS = 10_000;
 const RUNNING_TIMEOUT_MS = 60_000;
 const LOST_STATUS = 125;
 
 export class HomeTasks {
   private readonly tasks = new Map<string, HomeTask>();
   private readonly requests = new Map<string, StartRequest>();
-  private readonly restarts = new Map<string, number[]>();
+  private readonly deputies: DetachedDeputies;
   private readonly beganMs: number;
 
   constructor(private readonly options: HomeOptions) {
     this.beganMs = options.clock.monotonicMs();
+    this.deputies = new DetachedDeputies(options);
   }
 
   // --- starting -----------------------------------------------------------------------------------
@@ -115,6 +109,7 @@ export class HomeTasks {
   private async startOn(task: HomeTask, host: number, deputy: Door): Promise<void> {
     const { nodes, clock } = this.options;
     task.host = host;
+    task.heardMs = clock.monotonicMs();
     const message = {
       t: 'task-start',
       task: task.task,
@@ -130,19 +125,11 @@ export class HomeTasks {
   }
 
   private async startDetached(task: HomeTask, request: StartRequest, body: Fields): Promise<Fields> {
-    const { statePath, ownUid, encode, log } = this.options;
-    const folder = join(statePath, 'tasks', task.task);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const { t: _t, id: _id, v: _v, ...asked } = body;
-    const spec = join(folder, 'spec');
-    await writeFile(spec, encode(asked), { mode: 0o600 });
-    if (ownUid === 0) {
-      await chown(spec, task.uid, task.gid);
-      await chown(folder, task.uid, task.gid);
-    }
+    const { log } = this.options;
+    await this.deputies.prepare(task, body);
     this.requests.set(task.task, request);
     const running = new Promise<EndedTask | null>((resolve) => task.starters.add(resolve));
-    await this.launchDeputy(task);
+    await this.deputies.launch(task);
     const timer = setTimeout(() => {
       for (const starter of task.starters) starter(null);
     }, RUNNING_TIMEOUT_MS);
@@ -152,20 +139,6 @@ export class HomeTasks {
     if (ended === null || !wasRefused(ended)) return { task: task.task, host: task.host, epoch: task.epoch };
     log.info({ task: task.task, status: ended.status }, 'a detached task did not start');
     throw new AgentError('failed', startFailure(ended, request), { status: ended.status });
-  }
-
-  private async launchDeputy(task: HomeTask): Promise<void> {
-    const { tokens, launch, nodes } = this.options;
-    const { uid, gid } = task;
-    for (const old of tokens.all())
-      if (old.role === 'deputy' && old.task === task.task) tokens.drop(old.token);
-    const token = tokens.make({ role: 'deputy', task: task.task, uid, home: nodes.self, receives: false });
-    try {
-      await launch.start('deputy', { uid, gid, task: task.task, token });
-    } catch (error) {
-      tokens.drop(token);
-      throw error;
-    }
   }
 
   // --- what deputies say ----------------------------------------------------------------------------
@@ -185,7 +158,12 @@ export class HomeTasks {
 
   private announced(native: Native, news: DeputyAnnounce): void {
     const task = this.tasks.get(news.task) ?? this.taken(native, news);
-    if (task === null || task.uid !== native.uid) return;
+    if (task === null) {
+      const reason = this.options.history.get(news.task)?.reason ?? '';
+      this.options.natives.tell(native, { t: 'lost', reason: reason === '' ? 'its end is known' : reason });
+      return;
+    }
+    if (task.uid !== native.uid) return;
     task.deputy = native;
     task.stay = news.stay;
     task.tty = news.tty;
@@ -205,14 +183,16 @@ export class HomeTasks {
 
   /** A task of before this agent. */
   private taken(native: Native, news: DeputyAnnounce): HomeTask | null {
-    const { history, groupOf } = this.options;
-    if (history.get(news.task) !== undefined) return null;
+    const { history, groupOf, nodes, clock } = this.options;
+    const isOurs = parseTaskId(news.task)?.home === nodes.self;
+    if (!isOurs || history.get(news.task) !== undefined || this.tasks.size >= MOST_TASKS) return null;
     const task = freshTask(news.task, native.uid, groupOf(native.uid), news.startedMs);
     task.command = news.command;
     task.name = news.name;
     task.detach = news.detach;
     task.host = news.host;
     task.state = news.state;
+    task.heardMs = clock.monotonicMs();
     this.tasks.set(task.task, task);
     return task;
   }
@@ -225,10 +205,12 @@ export class HomeTasks {
     if (epoch > 1 && task.movingTo !== null) this.tell(task, 'claimed');
   }
 
-  /** A deputy tells that its task has ended. */
+  /** A deputy tells that its task has ended: one that this agent knows of, or one of before. */
   ended(native: Native, body: Fields): Fields {
     const news = readEnded(body, '');
-    const task = this.tasks.get(news.task);
+    let task = this.tasks.get(news.task);
+    if (task === undefined && body['startedMs'] !== undefined)
+      task = this.taken(native, readDeputyAnnounce(body, '')) ?? undefined;
     if (task !== undefined && task.uid === native.uid) {
       task.cpuSeconds = Math.max(task.cpuSeconds, news.cpuSeconds);
       this.finish(task, 'ended', shellStatus(news.status), '');
@@ -247,29 +229,50 @@ export class HomeTasks {
 
   /** skeind tells that a deputy has ended. */
   deputyEnded({ task: name, how, inOrder }: Ending): void {
-    const { log, tokens } = this.options;
-    const task = this.tasks.get(name);
-    if (task === undefined || inOrder) {
-      for (const entry of tokens.all())
-        if (entry.role === 'deputy' && entry.task === name) tokens.drop(entry.token);
-      if (task !== undefined && !inOrder) this.lose(task, `its deputy ${how}`);
+    const { log } = this.options;
+    const task = this.tasks.get(name) ?? this.recovered(name);
+    if (task === null || inOrder) {
+      this.deputies.forget(name);
       return;
     }
-    if (this.requests.has(name) || task.epoch === 0) {
+    if (this.requests.has(name) || !this.deputies.isResumable(name)) {
       this.lose(task, `its deputy ${how} before it ran (native.log says why)`);
-      return;
+    } else if (!this.deputies.mayRestart(name)) {
+      this.lose(task, `its deputy ${how}, again and again (native.log says why)`);
+    } else {
+      log.warn({ task: name, how }, 'a deputy has died: it is started again');
+      this.deputies
+        .launch(task)
+        .catch((error: unknown) => this.lose(task, `its deputy ${how}: ${messageOf(error)}`));
     }
-    const now = this.options.clock.monotonicMs();
-    const recent = (this.restarts.get(name) ?? []).filter((atMs) => now - atMs < DEPUTY_RESTART_WINDOW_MS);
-    if (recent.length >= DEPUTY_RESTARTS) {
-      this.lose(task, `its deputy ended ${recent.length} times in a minute (native.log says why)`);
-      return;
+  }
+
+  /** A task whose deputy died while there was no agent; null: there is nothing left of it. */
+  private recovered(name: string): HomeTask | null {
+    const { groupOf, clock } = this.options;
+    const uid = this.deputies.known().get(name);
+    const isEnded = this.options.history.get(name) !== undefined;
+    if (uid === undefined || isEnded || !this.deputies.isResumable(name)) return null;
+    const task = freshTask(name, uid, groupOf(uid), clock.wallMs());
+    task.detach = true;
+    this.tasks.set(name, task);
+    return task;
+  }
+
+  /** skeind has told what runs: a detached task without a deputy ended with the skeind of before. */
+  launcherIsReady(running: readonly Running[]): void {
+    const alive = new Set(running.filter(({ role }) => role === 'deputy').map(({ task }) => task));
+    for (const [name, uid] of this.deputies.known()) {
+      if (alive.has(name)) continue;
+      if (this.deputies.isResumable(name) && this.options.history.get(name) === undefined) {
+        const { groupOf, clock, nodes } = this.options;
+        const task = this.tasks.get(name) ?? freshTask(name, uid, groupOf(uid), clock.wallMs());
+        task.detach = true;
+        this.tasks.set(name, task);
+        this.lose(task, `node ${nodes.self}, its home, was restarted while it ran`);
+      }
+      this.deputies.forget(name);
     }
-    this.restarts.set(name, [...recent, now]);
-    log.warn({ task: name, how }, 'a deputy has died: it is started again');
-    this.launchDeputy(task).catch((error: unknown) =>
-      this.lose(task, `its deputy ${how}: ${messageOf(error)}`),
-    );
   }
 
   // --- what hosts say -------------------------------------------------------------------------------
@@ -287,6 +290,7 @@ export class HomeTasks {
     }
     if (news.epoch < task.epoch) return;
     if (task.movingTo === null) task.host = from;
+    task.heardMs = clock.monotonicMs();
     task.pid = news.pid;
     task.cpuSeconds = news.cpuSeconds;
     task.residentBytes = news.residentBytes;
@@ -307,13 +311,40 @@ export class HomeTasks {
     if (task.movingTo === null) this.judge(task);
   }
 
-  /** Once a second: tasks whose host is dead. */
+  /** Once a second: tasks whose host is dead, or has not told of them for long. */
   tick(): void {
     const { isDead, history, clock } = this.options;
-    for (const task of this.tasks.values())
-      if (task.movingTo === null && task.host > 0 && isDead(task.host) && task.silentMs > ANSWER_TIMEOUT_MS)
+    const nowMs = clock.monotonicMs();
+    for (const task of [...this.tasks.values()]) {
+      if (task.movingTo !== null || task.host === 0) continue;
+      const isSilent = nowMs - task.heardMs > REPORT_OVERDUE_MS;
+      if (isDead(task.host) && task.silentMs > ANSWER_TIMEOUT_MS)
         this.lose(task, `node ${task.host}, where it ran, is dead`);
+      else if (isSilent && !task.isAsking)
+        this.askAbout(task).catch((error: unknown) =>
+          this.options.log.warn({ task: task.task, problem: messageOf(error) }, 'its host does not answer'),
+        );
+    }
     history.prune(clock.wallMs());
+  }
+
+  /** What its host told may have been lost on the way. */
+  private async askAbout(task: HomeTask): Promise<void> {
+    const { nodes } = this.options;
+    const { host, epoch } = task;
+    task.isAsking = true;
+    try {
+      const answer = await nodes.ask(
+        host,
+        { t: 'task-there', task: task.task },
+        { timeoutMs: ANSWER_TIMEOUT_MS },
+      );
+      const isSame = task.host === host && task.epoch === epoch && task.movingTo === null;
+      if (answer['there'] === false && isSame) this.lose(task, `node ${host} has it no more`);
+      else task.heardMs = this.options.clock.monotonicMs();
+    } finally {
+      task.isAsking = false;
+    }
   }
 
   /** Whether the shepherd that is gone was the one that ran it. */
@@ -334,7 +365,6 @@ export class HomeTasks {
     const { history, clock } = this.options;
     this.tasks.delete(task.task);
     this.requests.delete(task.task);
-    this.restarts.delete(task.task);
     const { uid, command, name, detach, host, pid, cpuSeconds, moves, epoch } = task;
     const ended: EndedTask = {
       task: task.task,

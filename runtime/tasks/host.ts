@@ -7,7 +7,7 @@
 import { AgentError, messageOf } from '../base/errors.js';
 import { RECEIVE_TIMEOUT_MS, SEND_TIMEOUT_MS } from '../base/limits.js';
 import { parseTaskId } from '../base/ids.js';
-import type { Ending } from './launcher.js';
+import type { Ending, Running } from './launcher.js';
 import type { Clock, Door, Fields, Launch, Log, Message, Native, Natives, Nodes } from './ports.js';
 import {
   readAssignment,
@@ -152,6 +152,20 @@ export class HostTasks {
     return this.options.natives.ask(native, { t: 'why' }, { timeoutMs: WHY_TIMEOUT_MS });
   }
 
+  /** Whether something here looks after that task. */
+  isThere(task: string): boolean {
+    return [...this.shepherds.values()].some((shepherd) => shepherd.task === task);
+  }
+
+  /** skeind has told what runs: the other shepherds that are known ended with the skeind of before. */
+  launcherIsReady(running: readonly Running[]): void {
+    const alive = new Set(running.filter(({ role }) => role === 'shepherd').map(({ task }) => task));
+    for (const { token, task } of [...this.shepherds.values()]) {
+      if (alive.has(task)) continue;
+      this.ended({ role: 'shepherd', task, token, how: 'ended with its node', inOrder: false });
+    }
+  }
+
   /** Ends what was to receive or runs this epoch of a task. */
   drop(task: string, epoch: number): void {
     for (const shepherd of this.shepherds.values())
@@ -231,7 +245,8 @@ export class HostTasks {
     const { task, epoch, home } = shepherd;
     this.options.log.info({ task, epoch, how: ending.how, inOrder: ending.inOrder }, 'a shepherd has ended');
     const reason = `its shepherd on node ${this.options.nodes.self} ${ending.how}`;
-    this.options.nodes.tell(home, { t: 'task-gone', task, epoch, reason, ended: shepherd.hasEnded });
+    const ended = shepherd.hasEnded || (shepherd.hasSent && ending.inOrder);
+    this.options.nodes.tell(home, { t: 'task-gone', task, epoch, reason, ended });
   }
 
   // --------------------------------------------------------------------------------------------------

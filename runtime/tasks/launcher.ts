@@ -15,10 +15,15 @@ export interface Ending {
   readonly inOrder: boolean;
 }
 
+export interface Running {
+  readonly role: 'shepherd' | 'deputy';
+  readonly task: string;
+}
+
 export interface LauncherHandlers {
   readonly ended: (ending: Ending) => void;
   /** skeind has told all about what runs since before this agent. */
-  readonly ready: () => void;
+  readonly ready: (running: readonly Running[]) => void;
   /** skeind is gone: so must we be. */
   readonly gone: () => void;
 }
@@ -80,7 +85,7 @@ export class Launcher implements Launch {
     const child = this.children.get(number);
     switch (what) {
       case 'ready':
-        this.handlers.ready();
+        this.handlers.ready([...this.children.values()]);
         return;
       case 'started':
         child?.settle?.(null);
