@@ -95,9 +95,7 @@ static void widen(void) {
 }
 
 static int serve(struct deputy *deputy) {
-    int result = terminal_find(&deputy->terminal);
-    if (result)
-        return fail(deputy, "can't look at the terminal: %s", strerror(-result)), result;
+    int result;
     streams_begin(deputy);
     if (deputy->options.deputy) {
         memset(&deputy->terminal, 0, sizeof deputy->terminal);
@@ -147,7 +145,12 @@ int main(int count, char **arguments) {
     if (status >= 0)
         return status;
     log_identity("runon", NULL);
-    deputy.terminal.descriptor = -1;
+    /* Before anything is opened, which would take the number of a standard descriptor that is closed. */
+    int result = terminal_find(&deputy.terminal);
+    if (result) {
+        fprintf(stderr, "runon: can't look at the terminal: %s\n", strerror(-result));
+        return 125;
+    }
     if (deputy.options.deputy) {
         const char *task = getenv("SKEIN_TASK");
         if (!task || !getenv("SKEIN_TOKEN") || strlen(task) >= sizeof deputy.task || strchr(task, '/')) {
@@ -157,7 +160,7 @@ int main(int count, char **arguments) {
         snprintf(deputy.task, sizeof deputy.task, "%s", task);
         log_identity("deputy", task);
     }
-    int result = signals_open(&deputy);
+    result = signals_open(&deputy);
     deputy.context = zmq_ctx_new();
     if (result || !deputy.context)
         fail(&deputy, "can't start: %s", strerror(errno));

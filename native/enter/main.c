@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static _Noreturn void usage(void) {
     fprintf(stderr, "usage: skein-enter --state FOLDER | --find [--pid] [--] COMMAND [ARGUMENTS…]\n");
@@ -40,7 +41,12 @@ static _Noreturn void no_node(void) {
 /* The node's /proc does not show who is not one of its processes: the one that does stays open for the command. */
 static int keep_proc(void) {
     char number[16];
-    int proc = open("/proc", O_PATH | O_DIRECTORY);
+    int opened = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0)
+        return -1;
+    /* Above the standard streams: one that is closed must stay so. */
+    int proc = fcntl(opened, F_DUPFD, 3);
+    close(opened);
     if (proc < 0)
         return -1;
     snprintf(number, sizeof number, "%d", proc);
