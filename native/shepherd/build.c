@@ -65,7 +65,7 @@ int build_stdio(struct shepherd *shepherd, struct relay_stdio *stdio) {
     int ends[3];
     bool pipes[3];
     for (int i = 0; i < 3; i++)
-        pipes[i] = !(spec->tty && spec->terminals & (1u << i));
+        pipes[i] = !(spec->tty && spec->terminals & (1u << i)) && !(spec->closed & (1u << i));
     int result = capsule_stdio(&shepherd->capsule, spec->tty, pipes, &stdio->master, ends);
     if (result)
         return result;

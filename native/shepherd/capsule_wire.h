@@ -37,7 +37,7 @@ struct capsule_identity {
     char host_name[65];
 };
 struct capsule_program {
-    uint32_t argument_count, environment_count, umask;
+    uint32_t argument_count, environment_count, umask, closed; /* closed: bits 0..2, standard descriptors */
     int32_t nice;
     uint64_t limits[16][2];
     uint32_t directory_length; /* then: directory, arguments, environment, each ended by a zero */

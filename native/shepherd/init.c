@@ -73,14 +73,17 @@ static int make_stdio(struct init_state *init, int wanted, int *host_ends, size_
         int ends[2];
         if (pipe2(ends, O_CLOEXEC))
             return -errno;
+        /* Output is fetched in big pieces where the kernel allows it: a user has a limit of all pipes together. */
+        if (i > 0)
+            (void)fcntl(ends[1], F_SETPIPE_SZ, OUTPUT_PIPE_BYTES);
         init->standard[i] = ends[i == 0 ? 0 : 1];
         host_ends[(*count)++] = ends[i == 0 ? 1 : 0];
     }
     return result;
 }
 
-/* In the child: standard descriptors in place, nothing else open. */
-static int place_standard(const struct init_state *init) {
+/* In the child: standard descriptors in place, those that are closed at home (bits 0..2) closed, nothing else open. */
+static int place_standard(const struct init_state *init, unsigned closed) {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
         return -errno;
@@ -92,7 +95,7 @@ static int place_standard(const struct init_state *init) {
             return -errno;
     }
     for (int i = 0; i < 3; i++)
-        if (dup2(ends[i], i) < 0)
+        if (dup2(ends[i], i) < 0 || (closed & (1u << i) && close(i)))
             return -errno;
     return syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC) ? -errno : 0;
 }
@@ -161,7 +164,7 @@ _Noreturn static void run_program(const struct init_state *init, void *payload, 
         fail_child(report, errno, "process group");
     if (init->terminal >= 0 && tcsetpgrp(init->terminal, getpid()))
         fail_child(report, errno, "terminal");
-    int result = place_standard(init);
+    int result = place_standard(init, program.closed);
     if (result)
         fail_child(report, -result, "standard streams");
     if (chdir(directory))
@@ -282,7 +285,7 @@ _Noreturn static void run_restorer(const struct init_state *init, const struct c
         fail_child(report, errno, "process group");
     if (init->terminal >= 0 && group->foreground && tcsetpgrp(init->terminal, getpgrp()))
         fail_child(report, errno, "terminal");
-    int result = place_standard(init);
+    int result = place_standard(init, 0);
     if (!result)
         result = reset_signals();
     if (!result)

@@ -110,6 +110,7 @@ int spec_program(const struct shepherd *shepherd, void **to, size_t *length) {
         return result;
     }
     program.umask = (uint32_t)mask;
+    program.closed = shepherd->spec.closed;
     program.nice = (int32_t)nice;
     program.directory_length = (uint32_t)directory_length;
     memcpy(bytes.at, &program, sizeof program);
