@@ -7,6 +7,9 @@
  * namespace, and only root may enter it.
  *
  * Entering a mount namespace puts the process at its root, hence the return to the working directory by its path.
+ *
+ * A process in a node's mounts but not among its pids, as the commands that skein-enter runs are, sees a /proc that
+ * does not know it. That it is there already shows in /srv, which is the node's own.
  */
 #include "enter.h"
 #include "pidfile.h"
@@ -50,6 +53,9 @@ static int not_running(const char *state, struct problem *problem) {
 
 static int refused(const char *state, int error, struct problem *problem) {
     struct stat owner;
+    /* It ended while we looked. */
+    if (error == ESRCH || error == ENOENT)
+        return not_running(state, problem);
     if (error != EPERM && error != EACCES)
         return fail(problem, error, "can't enter the node of %s: %s", state, strerror(error));
     if (stat(state, &owner) == 0 && owner.st_uid != geteuid())
@@ -59,11 +65,25 @@ static int refused(const char *state, int error, struct problem *problem) {
     return fail(problem, EPERM, "the node of %s can't be entered from inside another node", state);
 }
 
+static bool same_file(const char *one, const char *other) {
+    struct stat first, second;
+    return stat(one, &first) == 0 && stat(other, &second) == 0 && first.st_ino == second.st_ino &&
+           first.st_dev == second.st_dev;
+}
+
+/* Whether this process has the node's mounts already. */
+static bool is_there(const char *state, const struct pidfile *node) {
+    char srv[PATH_MAX];
+    uint64_t mounts;
+    if (pidfile_mounts(0, &mounts) == 0)
+        return mounts == node->mounts;
+    return (size_t)snprintf(srv, sizeof srv, "%s/srv", state) < sizeof srv && same_file(srv, "/srv");
+}
+
 int enter_node_explained(const char *state, bool with_pid, char *text, size_t room) {
     struct problem problem = {text, room};
     char path[PATH_MAX], folder[PATH_MAX];
     struct pidfile node;
-    uint64_t mounts;
     if ((size_t)snprintf(path, sizeof path, "%s/node.pid", state) >= sizeof path)
         return fail(&problem, ENAMETOOLONG, "the name of the node folder is too long");
     int result = pidfile_read(path, &node);
@@ -73,8 +93,10 @@ int enter_node_explained(const char *state, bool with_pid, char *text, size_t ro
         return fail(&problem, -result, "can't read %s: %s", path, strerror(-result));
     if (node.mounts == 0)
         return 0;
-    if (pidfile_mounts(0, &mounts) == 0 && mounts == node.mounts)
+    if (is_there(state, &node))
         return 0;
+    if (access("/proc/self", F_OK) != 0)
+        return refused(state, EPERM, &problem);
 
     int process = (int)syscall(SYS_pidfd_open, node.pid, 0);
     if (process < 0)

@@ -12,8 +12,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +25,28 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* execvp says EACCES too when a folder of PATH is closed to us and the command is in none of the others. */
+static bool is_nowhere(const char *command) {
+    const char *search = getenv("PATH");
+    char path[PATH_MAX];
+    if (strchr(command, '/') != NULL || search == NULL)
+        return false;
+    for (;; search++) {
+        size_t length = strcspn(search, ":");
+        int written = snprintf(path, sizeof path, "%.*s/%s", (int)length, search, command);
+        if (written > 0 && (size_t)written < sizeof path && access(path, F_OK) == 0)
+            return false;
+        search += length;
+        if (*search == 0)
+            return true;
+    }
+}
+
 _Noreturn void execute(char **command) {
     execvp(command[0], command);
     int error = errno;
+    if (error == EACCES && is_nowhere(command[0]))
+        error = ENOENT;
     fprintf(stderr, "skein: %s: %s\n", command[0], error == ENOENT ? "no such command" : strerror(error));
     exit(error == ENOENT ? 127 : 126);
 }
