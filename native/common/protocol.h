@@ -17,8 +17,10 @@
 #define DP_MAGIC 0x314e4b53u /* "SKN1" */
 #define DP_MAX_PAYLOAD (2u << 20)
 #define DP_CLAIMANT 16
-/* A reader's credit for standard streams: unacknowledged bytes in flight, and what a shepherd keeps. */
-#define DP_STREAM_WINDOW (256u << 10)
+/* Credit of the standard streams: unacknowledged bytes under way, which their sender keeps. Output gets more, for
+ * throughput; input that was read ahead is gone for whoever reads it after the task. */
+#define DP_OUT_WINDOW (1u << 20)
+#define DP_IN_WINDOW (256u << 10)
 
 struct dp_header {
     uint32_t magic;

@@ -51,7 +51,7 @@ struct output {
 /* Bytes of standard input that the task's host has not acknowledged. */
 struct input {
     uint64_t acked, sent, read; /* offsets */
-    uint8_t *bytes;             /* from `acked` on, a ring of DP_STREAM_WINDOW */
+    uint8_t *bytes;             /* from `acked` on, a ring of DP_IN_WINDOW */
     bool eof, eof_sent, broken;
 };
 

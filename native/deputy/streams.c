@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define SMALL_PIECE 4096
-#define OUT_LIMIT ((size_t)DP_STREAM_WINDOW + (8u << 20)) /* the window, and what a freeze may add */
+#define OUT_LIMIT ((size_t)DP_OUT_WINDOW + (8u << 20)) /* the window, and what a freeze may add */
 
 void streams_begin(struct deputy *deputy) {
     for (int i = 0; i < 2; i++) {
@@ -172,10 +172,10 @@ static void send_input(struct deputy *deputy) {
     if (!session || !session->route_length || input->broken)
         return;
     while (input->sent < input->read) {
-        size_t at = (size_t)(input->sent % DP_STREAM_WINDOW);
+        size_t at = (size_t)(input->sent % DP_IN_WINDOW);
         size_t length = (size_t)(input->read - input->sent);
-        if (length > DP_STREAM_WINDOW - at)
-            length = DP_STREAM_WINDOW - at;
+        if (length > DP_IN_WINDOW - at)
+            length = DP_IN_WINDOW - at;
         if (!session_send(deputy, session, DP_IN, 0, 0, input->sent, input->bytes + at, length))
             return;
         input->sent += length;
@@ -187,20 +187,20 @@ static void send_input(struct deputy *deputy) {
 bool input_wanted(const struct deputy *deputy) {
     const struct input *input = &deputy->input;
     return deputy->started && !input->eof && !input->broken && !deputy->ending && !deputy->stopped_by &&
-           input->read - input->acked < DP_STREAM_WINDOW &&
+           input->read - input->acked < DP_IN_WINDOW &&
            (deputy->terminal.interactive ? deputy->terminal.raw : terminal_is_foreground(&deputy->terminal));
 }
 
 void input_read(struct deputy *deputy) {
     struct input *input = &deputy->input;
-    if (!input->bytes && !(input->bytes = malloc(DP_STREAM_WINDOW))) {
+    if (!input->bytes && !(input->bytes = malloc(DP_IN_WINDOW))) {
         input->eof = true;
         return;
     }
-    size_t at = (size_t)(input->read % DP_STREAM_WINDOW);
-    size_t room = DP_STREAM_WINDOW - (size_t)(input->read - input->acked);
-    if (room > DP_STREAM_WINDOW - at)
-        room = DP_STREAM_WINDOW - at;
+    size_t at = (size_t)(input->read % DP_IN_WINDOW);
+    size_t room = DP_IN_WINDOW - (size_t)(input->read - input->acked);
+    if (room > DP_IN_WINDOW - at)
+        room = DP_IN_WINDOW - at;
     ssize_t got = read(0, input->bytes + at, room);
     if (got > 0)
         input->read += (uint64_t)got;

@@ -34,6 +34,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define OUTPUT_PIPE_BYTES (1 << 20)
+
 struct init_state {
     int control, restorer, child_signals;
     int terminal;    /* the slave, or -1 */

@@ -22,9 +22,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define CHUNK (128u << 10)
+#define CHUNK (512u << 10)
 /* What a freeze may add: a full pipe (at most 1 MiB unless someone raised the limit) behind a full window. */
-#define OUT_LIMIT (DP_STREAM_WINDOW + (4u << 20))
+#define OUT_LIMIT (DP_OUT_WINDOW + (4u << 20))
 
 void relay_streams_init(struct relay *relay) {
     struct relay_stdio_state *stdio = &relay->stdio;
@@ -37,7 +37,7 @@ void relay_streams_init(struct relay *relay) {
 
 static bool wants_output(const struct relay_stdio_state *stdio, int stream) {
     const struct relay_out *out = &stdio->out[stream];
-    return stdio->attached && !stdio->frozen && !out->eof && out->length < DP_STREAM_WINDOW;
+    return stdio->attached && !stdio->frozen && !out->eof && out->length < DP_OUT_WINDOW;
 }
 
 static void set_watch(struct relay *relay, int slot, int descriptor, uint32_t events) {
@@ -78,9 +78,10 @@ static int make_room(struct relay_out *out, size_t wanted) {
     }
     if (out->room - out->length >= wanted)
         return 0;
-    size_t room = out->length + wanted;
-    if (room > OUT_LIMIT)
+    if (out->length + wanted > OUT_LIMIT)
         return -ENOBUFS;
+    /* With as much again, what is there is seldom moved to make room. */
+    size_t room = 2 * (out->length + wanted);
     uint8_t *bytes = realloc(out->bytes, room);
     if (bytes == NULL)
         return -ENOMEM;
@@ -165,7 +166,7 @@ void relay_streams_acked(struct relay *relay, int stream, uint64_t offset, bool 
 static void acknowledge(struct relay *relay, bool now) {
     struct relay_in *in = &relay->stdio.in;
     bool said = !in->broken || in->broken_said;
-    if (said && (in->handed == in->acked || (!now && in->handed - in->acked < DP_STREAM_WINDOW / 4)))
+    if (said && (in->handed == in->acked || (!now && in->handed - in->acked < DP_IN_WINDOW / 4)))
         return;
     if (!relay_send(relay, DP_IN_ACK, in->broken ? DP_EOF : 0, 0, in->handed, NULL, 0))
         return;
@@ -219,12 +220,12 @@ void relay_streams_input(struct relay *relay, uint64_t offset, bool eof, const v
     bytes = (const uint8_t *)bytes + known;
     length -= known;
     if (in->bytes == NULL)
-        in->bytes = malloc(DP_STREAM_WINDOW);
-    if (in->bytes == NULL || length > DP_STREAM_WINDOW - in->length) {
+        in->bytes = malloc(DP_IN_WINDOW);
+    if (in->bytes == NULL || length > DP_IN_WINDOW - in->length) {
         log_line("dropped input beyond the window");
         return;
     }
-    if (length > DP_STREAM_WINDOW - in->first - in->length) {
+    if (length > DP_IN_WINDOW - in->first - in->length) {
         memmove(in->bytes, in->bytes + in->first, in->length);
         in->first = 0;
     }
@@ -247,7 +248,7 @@ void relay_streams_ready(struct relay *relay, int descriptor, uint32_t events) {
         bool here = descriptor == stdio->out[i].descriptor || (terminal && i == stdio->master_out);
         if (!here || !wants_output(stdio, i))
             continue;
-        read_output(relay, i, DP_STREAM_WINDOW);
+        read_output(relay, i, DP_OUT_WINDOW);
         send_output(relay, i);
     }
     if (relay->exiting)
@@ -259,7 +260,7 @@ bool relay_streams_drain(struct relay *relay) {
     bool empty = true;
     for (int i = 0; i < 2; i++) {
         struct relay_out *out = &relay->stdio.out[i];
-        bool drained = !relay->stdio.attached || relay->stdio.frozen || read_output(relay, i, DP_STREAM_WINDOW);
+        bool drained = !relay->stdio.attached || relay->stdio.frozen || read_output(relay, i, DP_OUT_WINDOW);
         send_output(relay, i);
         empty = empty && drained && out->sent == out->length;
     }
