@@ -274,12 +274,17 @@ static void make_candidate(struct deputy *deputy, const struct agentlink_message
         log_line("can't answer the agent: %s", strerror(-result));
 }
 
-/* A move was given up. The epoch that is answered says whether the candidate had claimed all the same. */
+/*
+ * A move was given up. What is answered says whether the candidate had claimed all the same: the epoch alone does not,
+ * since the source may have taken the next one for itself.
+ */
 static void drop_candidate(struct deputy *deputy, const struct agentlink_message *message) {
     uint64_t epoch;
     if (mp_get_u64(message->body, "epoch", &epoch) && epoch <= UINT32_MAX)
         sessions_drop_candidate(deputy, (uint32_t)epoch);
-    mp_add_u64(agentlink_begin(deputy->agent, "ok"), "epoch", deputy->epoch.current);
+    struct mp_packer *answer = agentlink_begin(deputy->agent, "ok");
+    mp_add_u64(answer, "epoch", deputy->epoch.current);
+    mp_add_u64(answer, "host", deputy->host);
     int result = agentlink_answer(deputy->agent, message->id);
     if (result)
         log_line("can't answer the agent: %s", strerror(-result));

@@ -87,7 +87,9 @@ class Agent {
       log,
     );
     const users = readUsers();
-    const tokens = new Tokens(join(config.statePath, 'natives.json'));
+    const tokens = new Tokens(join(config.statePath, 'natives.json'), (problem) =>
+      log.warn({ problem }, 'what was started before is forgotten'),
+    );
     const clock = { monotonicMs, wallMs };
     const nodes: Nodes = {
       self: config.node,
@@ -223,10 +225,14 @@ class Agent {
         this.host.abort(task, epoch);
         return;
       }
-      case 'task-drop':
-      case 'task-quit': {
+      case 'task-drop': {
         const { task, epoch } = readTaskEpoch(body, '');
         this.host.drop(task, epoch);
+        return;
+      }
+      case 'task-quit': {
+        const { task, epoch } = readTaskEpoch(body, '');
+        this.host.quit(task, epoch);
         return;
       }
       default:

@@ -3,7 +3,7 @@
 /** A node that does not answer a short question by then is taken for dead by who asked. */
 export const ANSWER_TIMEOUT_MS = 5_000;
 /** From asking a host to start a task until its shepherd has been started. */
-export const START_TIMEOUT_MS = 20_000;
+export const START_TIMEOUT_MS = 10_000;
 /** From starting a target shepherd until it is ready to receive. */
 export const RECEIVE_TIMEOUT_MS = 30_000;
 /** A whole transfer. */

@@ -2,7 +2,7 @@
  * Walks the stages of one migration. All it does to the world goes through `MoveWorld`.
  */
 import { AgentError, messageOf } from '../base/errors.js';
-import { FRESH, step, type MigrationEvent, type Stage, type Step } from './stages.js';
+import { FRESH, step, type MigrationEvent, type Step, type Undoable } from './stages.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -16,13 +16,14 @@ export interface MoveWorld {
   receive(deputy: Fields): Promise<Fields>;
   /** The source sends to that door; resolves when the task runs at the target. */
   send(target: Fields): Promise<Fields>;
+  /** The deputy takes its door back, and says whether the target has come through it. */
+  settle(): Promise<'source' | 'target'>;
   /** Takes one stage back. */
-  undo(stage: Exclude<Stage, 'probe'>): Promise<void>;
-  /** Whether the deputy's epoch went up all the same: then the task is at the target. */
-  settle(): Promise<boolean>;
+  undo(stage: Undoable): Promise<void>;
 }
 
 export type MoveOutcome =
+  /** `sent` is null when the task is there, but its source could not tell how it went. */
   | { readonly moved: true; readonly sent: Fields | null }
   | { readonly moved: false; readonly error: AgentError };
 
@@ -30,7 +31,7 @@ export type MoveOutcome =
 export async function runMove(world: MoveWorld, observe: (stage: string) => void): Promise<MoveOutcome> {
   let door: Fields = {};
   let sent: Fields | null = null;
-  const found: { error: AgentError | null; isThere: boolean } = { error: null, isThere: false };
+  let error: AgentError | null = null;
 
   const perform = async (next: Step): Promise<MigrationEvent> => {
     observe('undo' in next ? `undo ${next.undo}` : next.do);
@@ -39,7 +40,7 @@ export async function runMove(world: MoveWorld, observe: (stage: string) => void
     else if (next.do === 'admit') door = await world.admit();
     else if (next.do === 'receive') door = await world.receive(door);
     else if (next.do === 'send') sent = await world.send(door);
-    else if (next.do === 'settle') found.isThere = await world.settle();
+    else if (next.do === 'settle') return { type: 'settled', place: await world.settle() };
     return { type: 'succeeded' };
   };
 
@@ -51,18 +52,17 @@ export async function runMove(world: MoveWorld, observe: (stage: string) => void
     } catch (problem) {
       event = { type: 'failed', reason: messageOf(problem) };
       // The first is the cause; what fails while it is undone is not.
-      found.error ??= problem instanceof AgentError ? problem : new AgentError('failed', messageOf(problem));
+      error ??= problem instanceof AgentError ? problem : new AgentError('failed', messageOf(problem));
     }
     ({ state, next } = step(state, event));
   }
-  const { error, isThere } = found;
-  if (state.failure === null || error === null || isThere) return { moved: true, sent };
+  if (state.failure === null || error === null || state.place === 'target') return { moved: true, sent };
   const { stage, reason } = state.failure;
+  const where =
+    state.place === 'source' ? 'the task runs on where it was' : '`skein ps` will show where it runs';
+  const details = { ...error.details, stage };
   return {
     moved: false,
-    error: new AgentError(error.code, `${reason} (at stage "${stage}"; the task runs on where it was)`, {
-      ...error.details,
-      stage,
-    }),
+    error: new AgentError(error.code, `${reason} (at stage "${stage}"; ${where})`, details),
   };
 }

@@ -1,9 +1,17 @@
 /*
  * What this node must not forget: the number of its last task, and how tasks ended, for a day.
  */
-import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { formatTaskId } from '../base/ids.js';
+import { formatTaskId, parseTaskId } from '../base/ids.js';
 import { MOST_ENDED, REMEMBER_ENDED_MS } from '../base/limits.js';
 import { boolean, integer, object, oneOf, real, text, type TypeOf } from '../base/schema.js';
 import { taskName, userId } from './shapes.js';
@@ -39,8 +47,13 @@ export class History {
   ) {
     mkdirSync(join(statePath, 'tasks'), { recursive: true, mode: 0o755 });
     this.file = join(statePath, 'ended');
-    this.sequence = Number(readOr(join(statePath, 'sequence'), '0')) || 0;
     for (const line of readOr(this.file, '').split('\n')) this.remember(line);
+    // The file may be lost with the machine's power; what the tasks have left behind is not.
+    const used = [...this.ended.keys(), ...readdirSync(join(statePath, 'tasks'))];
+    this.sequence = used.reduce(
+      (highest, task) => Math.max(highest, parseTaskId(task)?.sequence ?? 0),
+      Number(readOr(join(statePath, 'sequence'), '0')) || 0,
+    );
     this.prune(nowMs);
   }
 

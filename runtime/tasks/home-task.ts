@@ -28,6 +28,8 @@ export interface HomeTask {
   cpuSeconds: number;
   residentBytes: number;
   deputy: Native | null;
+  /** Since when its deputy has been silent, if it is. */
+  missedMs: number;
   /** How long its deputy has heard nothing from its host. */
   silentMs: number;
   asleep: boolean;
@@ -66,6 +68,7 @@ export function freshTask(task: string, uid: number, gid: number, nowMs: number)
     cpuSeconds: 0,
     residentBytes: 0,
     deputy: null,
+    missedMs: 0,
     silentMs: 0,
     asleep: false,
     heardMs: 0,

@@ -14,6 +14,7 @@ import type { Ending, Running } from './launcher.js';
 import { DetachedDeputies, type DetachedOptions } from './detached.js';
 import type { Door, Fields, Log, Message, Native, Natives } from './ports.js';
 import {
+  readClaim,
   readDeputyAnnounce,
   readDoor,
   readEnded,
@@ -39,8 +40,8 @@ export interface HomeOptions extends DetachedOptions {
 }
 
 const MOST_COMMAND = 256;
-/** An agent that has just started has not heard from everybody yet. */
-const LISTEN_FIRST_MS = 15_000;
+/** A runon that is silent for so long after it was missed is gone. */
+const RUNON_GONE_MS = 20_000;
 /** A host that has not told of a task for so long is asked whether it still has it. */
 const REPORT_OVERDUE_MS = 10_000;
 const RUNNING_TIMEOUT_MS = 60_000;
@@ -50,10 +51,8 @@ export class HomeTasks {
   private readonly tasks = new Map<string, HomeTask>();
   private readonly requests = new Map<string, StartRequest>();
   private readonly deputies: DetachedDeputies;
-  private readonly beganMs: number;
 
   constructor(private readonly options: HomeOptions) {
-    this.beganMs = options.clock.monotonicMs();
     this.deputies = new DetachedDeputies(options);
   }
 
@@ -121,7 +120,13 @@ export class HomeTasks {
       deputy,
       policy: policyOf(task, clock.monotonicMs()),
     };
-    await nodes.ask(host, message, { timeoutMs: START_TIMEOUT_MS });
+    try {
+      await nodes.ask(host, message, { timeoutMs: START_TIMEOUT_MS });
+    } catch (error) {
+      // It may have been heard all the same.
+      nodes.tell(host, { t: 'task-quit', task: task.task, epoch: 1 });
+      throw error;
+    }
   }
 
   private async startDetached(task: HomeTask, request: StartRequest, body: Fields): Promise<Fields> {
@@ -198,10 +203,11 @@ export class HomeTasks {
   }
 
   private claimed(native: Native, message: Message): void {
-    const { task: name, epoch } = readTaskEpoch(message, '');
+    const { task: name, epoch, host } = readClaim(message, '');
     const task = this.tasks.get(name);
     if (task === undefined || task.uid !== native.uid || epoch <= task.epoch) return;
     task.epoch = epoch;
+    if (host > 0 && task.movingTo === null) task.host = host;
     if (epoch > 1 && task.movingTo !== null) this.tell(task, 'claimed');
   }
 
@@ -218,12 +224,12 @@ export class HomeTasks {
     return {};
   }
 
-  /** A deputy is silent. One that skeind started is skeind's to tell of. */
+  /** A deputy is silent. */
   gone(native: Native): void {
     for (const task of this.tasks.values()) {
       if (task.deputy !== native) continue;
       task.deputy = null;
-      if (!task.detach) this.lose(task, 'the runon that it belonged to is gone');
+      task.missedMs = this.options.clock.monotonicMs();
     }
   }
 
@@ -282,9 +288,9 @@ export class HomeTasks {
     const task = this.tasks.get(news.task);
     const { nodes, clock, history } = this.options;
     if (task === undefined) {
-      // Nobody here knows it: it has ended while its host could not be reached, or its home was restarted.
-      const isKnownEnded = history.get(news.task) !== undefined;
-      if (isKnownEnded || clock.monotonicMs() - this.beganMs > LISTEN_FIRST_MS)
+      // It ended while its host could not be reached. One that nobody here knows may have a stopped runon, which says
+      // nothing; without any its shepherd ends it.
+      if (history.get(news.task) !== undefined)
         nodes.tell(from, { t: 'task-quit', task: news.task, epoch: news.epoch });
       return;
     }
@@ -318,7 +324,10 @@ export class HomeTasks {
     for (const task of [...this.tasks.values()]) {
       if (task.movingTo !== null || task.host === 0) continue;
       const isSilent = nowMs - task.heardMs > REPORT_OVERDUE_MS;
-      if (isDead(task.host) && task.silentMs > ANSWER_TIMEOUT_MS)
+      // Of a deputy that skeind started, skeind tells.
+      if (!task.detach && task.deputy === null && nowMs - task.missedMs > RUNON_GONE_MS)
+        this.lose(task, 'the runon that it belonged to is gone');
+      else if (isDead(task.host) && task.silentMs > ANSWER_TIMEOUT_MS)
         this.lose(task, `node ${task.host}, where it ran, is dead`);
       else if (isSilent && !task.isAsking)
         this.askAbout(task).catch((error: unknown) =>
@@ -362,7 +371,7 @@ export class HomeTasks {
   }
 
   private finish(task: HomeTask, state: 'ended' | 'lost', status: number, reason: string): void {
-    const { history, clock } = this.options;
+    const { history, clock, log } = this.options;
     this.tasks.delete(task.task);
     this.requests.delete(task.task);
     const { uid, command, name, detach, host, pid, cpuSeconds, moves, epoch } = task;
@@ -371,9 +380,13 @@ export class HomeTasks {
       ...{ uid, state, status, reason, command, name, detach, host, pid, cpuSeconds, moves, epoch },
       endedAtMs: clock.wallMs(),
     };
-    history.add(ended);
     for (const waiter of task.waiters) waiter(ended);
     for (const starter of task.starters) starter(ended);
+    try {
+      history.add(ended);
+    } catch (error) {
+      log.error({ task: task.task, problem: messageOf(error) }, 'how a task ended could not be written down');
+    }
     this.options.event({ event: 'task', task: task.task, state, status, reason });
   }
 

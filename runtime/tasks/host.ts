@@ -43,9 +43,12 @@ interface Shepherd {
   report: ShepherdAnnounce | null;
   threads: number;
   arrivedAtMs: number;
+  /** It has said that the task runs here. */
+  hasArrived: boolean;
   /** It has said that its task ended. */
   hasEnded: boolean;
-  isSending: boolean;
+  /** To give up waiting for it, while it sends. */
+  sending: AbortController | null;
   hasSent: boolean;
   /** A target waits for its keys. */
   receiving: ((door: Door | AgentError) => void) | null;
@@ -88,7 +91,7 @@ export class HostTasks {
     }
     return [...best.values()].map((shepherd) => ({
       task: shepherd.task,
-      state: shepherd.isSending ? 'migrating' : runningState(shepherd.report?.state),
+      state: shepherd.sending !== null ? 'migrating' : runningState(shepherd.report?.state),
       threads: shepherd.threads,
       residentBytes: shepherd.report?.residentBytes ?? 0,
       arrivedAtMs: shepherd.arrivedAtMs,
@@ -118,7 +121,7 @@ export class HostTasks {
         };
       });
     } catch (error) {
-      this.quit(shepherd);
+      this.end(shepherd);
       throw error;
     } finally {
       clearTimeout(timer);
@@ -131,19 +134,21 @@ export class HostTasks {
     const { task, epoch } = readTaskEpoch(body, '');
     const door = readDoor(body, '');
     const shepherd = this.running(task);
-    if (shepherd.isSending) throw new AgentError('busy', `task ${task} is on the move already`);
-    shepherd.isSending = true;
+    if (shepherd.sending !== null) throw new AgentError('busy', `task ${task} is on the move already`);
+    const sending = new AbortController();
+    shepherd.sending = sending;
     try {
-      const native = nativeOf(shepherd);
       const answer = await this.options.natives.ask(
-        native,
+        nativeOf(shepherd),
         { ...door, t: 'send', epoch },
-        { timeoutMs: SEND_TIMEOUT_MS },
+        { timeoutMs: SEND_TIMEOUT_MS, signal: sending.signal },
       );
       shepherd.hasSent = true;
       return answer;
+    } catch (error) {
+      throw sending.signal.aborted ? new AgentError('failed', String(sending.signal.reason)) : error;
     } finally {
-      shepherd.isSending = false;
+      shepherd.sending = null;
     }
   }
 
@@ -166,10 +171,18 @@ export class HostTasks {
     }
   }
 
-  /** Ends what was to receive or runs this epoch of a task. */
-  drop(task: string, epoch: number): void {
+  /** Ends what runs this epoch of a task, or was to receive it. */
+  quit(task: string, epoch: number): void {
     for (const shepherd of this.shepherds.values())
-      if (shepherd.task === task && shepherd.epoch === epoch) this.quit(shepherd);
+      if (shepherd.task === task && shepherd.epoch === epoch) this.end(shepherd);
+  }
+
+  /** Ends what was to receive this epoch of a task, and has not. */
+  drop(task: string, epoch: number): void {
+    for (const shepherd of this.shepherds.values()) {
+      const hasIt = (shepherd.report?.epoch ?? 0) > 0 || shepherd.hasArrived;
+      if (shepherd.task === task && shepherd.epoch === epoch && !hasIt) this.end(shepherd);
+    }
   }
 
   /** A move was given up: its source goes on. */
@@ -221,6 +234,7 @@ export class HostTasks {
         return;
       case 'started':
       case 'resumed':
+        shepherd.hasArrived = true;
         shepherd.arrivedAtMs = this.options.clock.monotonicMs();
         return;
       case 'stage':
@@ -246,6 +260,7 @@ export class HostTasks {
     this.options.log.info({ task, epoch, how: ending.how, inOrder: ending.inOrder }, 'a shepherd has ended');
     const reason = `its shepherd on node ${this.options.nodes.self} ${ending.how}`;
     const ended = shepherd.hasEnded || (shepherd.hasSent && ending.inOrder);
+    shepherd.sending?.abort(reason);
     this.options.nodes.tell(home, { t: 'task-gone', task, epoch, reason, ended });
   }
 
@@ -264,8 +279,9 @@ export class HostTasks {
       report: null,
       threads: 0,
       arrivedAtMs: this.options.clock.monotonicMs(),
+      hasArrived: false,
       hasEnded: false,
-      isSending: false,
+      sending: null,
       hasSent: false,
       receiving: null,
     };
@@ -355,7 +371,7 @@ export class HostTasks {
     this.options.nodes.tell(shepherd.home, { ...news, t: 'task-report' });
   }
 
-  private quit(shepherd: Shepherd): void {
+  private end(shepherd: Shepherd): void {
     if (shepherd.native !== null) this.options.natives.tell(shepherd.native, { t: 'quit' });
   }
 }

@@ -75,6 +75,13 @@ export type StartRequest = ReturnType<typeof readStart>;
 
 export const readTaskEpoch = object({ task: taskName, epoch });
 
+/** Who has a task, by its deputy. Host 0: it does not know. */
+export const readClaim = object({
+  task: taskName,
+  epoch,
+  host: optional(integer(0, MAP_LIMITS.node), 0),
+});
+
 export const readDeputyAnnounce = object({
   task: taskName,
   epoch,

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { messageOf } from '../base/errors.js';
 import { boolean, integer, list, matching, object, oneOf, type TypeOf } from '../base/schema.js';
 import { taskName, userId } from './shapes.js';
 
@@ -23,8 +24,11 @@ export type TokenEntry = TypeOf<typeof readTokens>[number];
 export class Tokens {
   private readonly entries = new Map<string, TokenEntry>();
 
-  /** @throws when the file can't be read or is none of ours. */
-  constructor(private readonly path: string) {
+  /** `complain` hears when the file is damaged. Who had a token is then refused, and started again by who needs it. */
+  constructor(
+    private readonly path: string,
+    complain: (problem: string) => void,
+  ) {
     let text: string;
     try {
       text = readFileSync(path, 'utf8');
@@ -32,7 +36,11 @@ export class Tokens {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;
     }
-    for (const entry of readTokens(JSON.parse(text), 'tokens')) this.entries.set(entry.token, entry);
+    try {
+      for (const entry of readTokens(JSON.parse(text), 'tokens')) this.entries.set(entry.token, entry);
+    } catch (error) {
+      complain(`${path}: ${messageOf(error)}`);
+    }
   }
 
   make(entry: Omit<TokenEntry, 'token'>): string {

@@ -8,7 +8,7 @@ import type { HomeTasks } from '../../tasks/home.js';
 import { policyOf, type HomeTask } from '../../tasks/home-task.js';
 import type { HostTasks, HostedTask } from '../../tasks/host.js';
 import type { Clock, Fields, Log, Natives, Nodes } from '../../tasks/ports.js';
-import { readDoor, readSent, readTaskEpoch, readWhy } from '../../tasks/shapes.js';
+import { readClaim, readDoor, readSent, readWhy } from '../../tasks/shapes.js';
 import {
   afterFailure,
   afterMove,
@@ -79,6 +79,7 @@ export class Moves {
     const { log, event, clock } = this.options;
     const epoch = task.epoch + 1;
     const name = task.task;
+    const movesBefore = task.moves;
     log.info({ task: name, from, to, epoch }, 'a move begins');
     const outcome = await runMove(this.world(task, from, to, epoch), (stage) => {
       event({ event: 'stage', task: name, stage: `home ${stage}`, from, to });
@@ -89,10 +90,10 @@ export class Moves {
     }
     task.host = to;
     task.epoch = Math.max(task.epoch, epoch);
-    task.moves += 1;
+    // Its deputy counts too, and may have told already.
+    task.moves = Math.max(task.moves, movesBefore + 1);
     log.info({ task: name, from, to, epoch, atMs: clock.monotonicMs() }, 'a task has moved');
     event({ event: 'moved', task: name, from, to, epoch });
-    // Null: it is there, but the source could not tell how it went.
     return outcome.sent === null ? NOT_MOVED : readSent(outcome.sent, '');
   }
 
@@ -136,27 +137,28 @@ export class Moves {
       },
       send: (door) =>
         nodes.ask(from, { ...door, t: 'task-send', task: name, epoch }, { timeoutMs: SEND_TIMEOUT_MS }),
-      undo: async (stage) => {
+      undo: (stage) => {
         if (stage === 'send') nodes.tell(from, { t: 'task-abort', task: name, epoch: epoch - 1 });
-        else if (stage === 'receive') nodes.tell(to, { t: 'task-drop', task: name, epoch });
-        else await this.drop(task, epoch);
+        else nodes.tell(to, { t: 'task-drop', task: name, epoch });
+        return Promise.resolve();
       },
-      settle: async () => (await this.drop(task, epoch)) >= epoch,
+      settle: () => this.settle(task, to, epoch),
     };
   }
 
-  /** The deputy takes the candidate's keys back; the epoch that it is at then. */
-  private async drop(task: HomeTask, epoch: number): Promise<number> {
+  /** The deputy takes the candidate's keys back, and says whether it had claimed before. */
+  private async settle(task: HomeTask, to: number, epoch: number): Promise<'source' | 'target'> {
     const { natives } = this.options;
-    if (task.deputy === null) return task.epoch;
+    if (task.deputy === null) throw new AgentError('not-running', 'its deputy does not answer');
     const answer = await natives.ask(
       task.deputy,
       { t: 'candidate-drop', epoch },
       { timeoutMs: ANSWER_TIMEOUT_MS },
     );
-    const current = readTaskEpoch({ ...answer, task: task.task }, '').epoch;
-    task.epoch = Math.max(task.epoch, current);
-    return current;
+    const current = readClaim({ ...answer, task: task.task }, '');
+    task.epoch = Math.max(task.epoch, current.epoch);
+    // The source may have taken the new epoch for itself, so that the target can't.
+    return current.epoch >= epoch && current.host === to ? 'target' : 'source';
   }
 
   async why(name: string, asker: number): Promise<Fields> {
