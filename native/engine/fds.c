@@ -30,9 +30,21 @@ struct fd_facts {
     int fd;
     unsigned long long position, flags, inode;
     int mount;
-    bool locked;
+    bool locked, fifo;
     char target[MAPS_MAX_PATH + 32];
 };
+
+/* Only a pipe has a size. stat would do, but a file of home must not be looked at by who serves it. */
+static bool is_fifo(pid_t pid, int fd) {
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int copy = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+    bool fifo = copy >= 0 && fcntl(copy, F_GETPIPE_SZ) >= 0;
+    if (copy >= 0)
+        close(copy);
+    if (pidfd >= 0)
+        close(pidfd);
+    return fifo;
+}
 
 static int read_facts(pid_t pid, int fd, struct fd_facts *facts) {
     char path[64], text[4096];
@@ -55,6 +67,7 @@ static int read_facts(pid_t pid, int fd, struct fd_facts *facts) {
                &facts->mount, &facts->inode) < 4)
         return -EIO;
     facts->locked = strstr(text, "\nlock:") != NULL;
+    facts->fifo = facts->target[0] == '/' && is_fifo(pid, fd);
     return 0;
 }
 
@@ -105,6 +118,11 @@ static bool classify(pid_t shown_pid, const struct fd_facts *facts, const struct
     if (target[0] == '/' && facts->mount == capsule->root_mount) {
         if (ends_with(target, " (deleted)")) {
             stay_because(reasons, shown_pid, "file", "descriptor %d is a deleted file: %s", facts->fd, target);
+            return false;
+        }
+        if (facts->fifo) {
+            stay_because(reasons, shown_pid, "fifo", "descriptor %d is a named pipe, which can't be moved yet: %s",
+                         facts->fd, target);
             return false;
         }
         *kind = FD_KIND_FILE;

@@ -330,7 +330,8 @@ class Agent {
 
 /** One line that a person can act on. */
 function explain(error: unknown, settings: Settings | null): string {
-  const { code } = error as NodeJS.ErrnoException;
+  const cause = error instanceof AgentError && error.cause instanceof Error ? error.cause : error;
+  const { code } = cause as NodeJS.ErrnoException;
   if (code === 'EADDRINUSE' && settings !== null)
     return `port ${settings.config.port} of ${settings.address} is in use: stop what has it, or set another \`port\` for the whole cluster`;
   if (code === 'EADDRNOTAVAIL' && settings !== null)
