@@ -47,6 +47,12 @@ static int idle(void *arg) {
     return 0;
 }
 
+/* For the last word: a source that is gone does not hear it, and is not waited for. */
+static int give_up(void *arg) {
+    (void)arg;
+    return -ECANCELED;
+}
+
 /* Bind, and tell the agent where and with which keys. */
 static int open_door(struct arrival *arrival) {
     struct shepherd *shepherd = arrival->shepherd;
@@ -232,6 +238,7 @@ int shepherd_receive(struct shepherd *shepherd) {
     arrival.stream.idle = idle;
     arrival.stream.arg = &arrival;
     int result = receive(&arrival);
+    arrival.stream.idle = give_up;
     if (!result) {
         shepherd->epoch = shepherd->assignment.epoch;
         tracee_thaw(&arrival.tracee);
