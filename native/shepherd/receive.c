@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <zmq.h>
 
+/* The source is asked to send as soon as the door is open: when it does not begin, home's agent was restarted. */
+#define FIRST_TIMEOUT_MS 10000
 #define SOURCE_TIMEOUT_MS 60000
 #define CLAIM_TIMEOUT_MS 15000
 
@@ -225,7 +227,8 @@ static int receive(struct arrival *arrival) {
         return result;
     while (result == 0) {
         struct stream_message message;
-        if ((result = stream_receive(&arrival->stream, &message, SOURCE_TIMEOUT_MS)))
+        if ((result =
+                 stream_receive(&arrival->stream, &message, shepherd->inner ? SOURCE_TIMEOUT_MS : FIRST_TIMEOUT_MS)))
             break;
         result = handle(arrival, &message);
         stream_message_done(&message);

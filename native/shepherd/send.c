@@ -273,7 +273,7 @@ static bool target_has_it(struct move *move) {
             return false;
         }
         if (result == -EBUSY || result == -ESTALE) {
-            log_line("epoch %u is taken: the task runs on its new host", current);
+            log_line("epoch %u is taken: the task runs on its new host", move->epoch);
             return true;
         }
         /* Home is out of reach. The task stays frozen until home answers, or ends us. */
