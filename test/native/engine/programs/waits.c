@@ -10,17 +10,19 @@
 #include <time.h>
 #include <unistd.h>
 
-static double now(void) {
+static double at(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
+static double now(void) {
+    return at(CLOCK_MONOTONIC);
+}
 #define WAIT 2.5
+#define LATE 1.5 /* on a busy machine */
 static int wrong;
-static void verdict(const char *what, double began, int failed) {
-    double took = now() - began;
-    if (failed || took < WAIT - 0.1 /* a wait on the wall clock does not see the pause of a move */ ||
-        took > WAIT + 0.6) {
+static void verdict(const char *what, double took, int failed) {
+    if (failed || took < WAIT - 0.01 || took > WAIT + LATE) {
         printf("%s: %s after %.3f s\n", what, failed ? strerror(errno) : "ended", took);
         __atomic_add_fetch(&wrong, 1, __ATOMIC_SEQ_CST);
     }
@@ -28,13 +30,13 @@ static void verdict(const char *what, double began, int failed) {
 static void *sleeper(void *unused) {
     double began = now();
     int result = nanosleep(&(struct timespec){2, 500000000}, NULL);
-    verdict("nanosleep", began, result);
+    verdict("nanosleep", now() - began, result);
     return unused;
 }
 static void *clock_sleeper(void *unused) {
     double began = now();
     errno = clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){2, 500000000}, NULL);
-    verdict("clock_nanosleep", began, errno);
+    verdict("clock_nanosleep", now() - began, errno);
     return unused;
 }
 static void *absolute_sleeper(void *unused) {
@@ -45,7 +47,7 @@ static void *absolute_sleeper(void *unused) {
     if (t.tv_nsec >= 1000000000)
         t.tv_sec++, t.tv_nsec -= 1000000000;
     errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
-    verdict("absolute clock_nanosleep", began, errno);
+    verdict("absolute clock_nanosleep", now() - began, errno);
     return unused;
 }
 static void *poller(void *unused) {
@@ -55,21 +57,22 @@ static void *poller(void *unused) {
         return unused;
     struct pollfd wait = {ends[0], POLLIN, 0};
     int result = poll(&wait, 1, 2500);
-    verdict("poll", began, result != 0);
+    verdict("poll", now() - began, result != 0);
     return unused;
 }
 static void *selecter(void *unused) {
     double began = now();
     struct timeval t = {2, 500000};
     int result = select(0, NULL, NULL, NULL, &t);
-    verdict("select", began, result != 0);
+    verdict("select", now() - began, result != 0);
     return unused;
 }
 static void *waiter(void *unused) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
     struct timespec t;
-    double began = now();
+    /* On the wall clock, which the pause of a move counts for. */
+    double began = at(CLOCK_REALTIME);
     clock_gettime(CLOCK_REALTIME, &t);
     t.tv_sec += 2, t.tv_nsec += 500000000;
     if (t.tv_nsec >= 1000000000)
@@ -78,7 +81,7 @@ static void *waiter(void *unused) {
     errno = pthread_cond_timedwait(&never, &lock, &t);
     int result = errno != ETIMEDOUT;
     pthread_mutex_unlock(&lock);
-    verdict("condition", began, result);
+    verdict("condition", at(CLOCK_REALTIME) - began, result);
     return unused;
 }
 static volatile sig_atomic_t alarms, ticks, payload;
@@ -88,7 +91,7 @@ static void on_alarm(int signal) {
 }
 static void on_tick(int signal, siginfo_t *info, void *context) {
     (void)signal, (void)context;
-    ticks++;
+    ticks += 1 + info->si_overrun;
     payload = info->si_value.sival_int;
 }
 
