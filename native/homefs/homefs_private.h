@@ -63,7 +63,7 @@ operation op_lookup, op_getattr, op_setattr, op_readlink, op_symlink, op_mknod, 
 
 /* request.c: reading the body, each false when it is too short or malformed */
 bool take(struct request *request, void *to, size_t length);
-/* A file name: 1 to 255 bytes, no slash, neither `.` nor `..`. */
+/* A file name: not empty, no slash, neither `.` nor `..`; how long it may be, home's kernel knows. */
 bool take_name(struct request *request, const char **name);
 /* Any text with its end byte. */
 bool take_text(struct request *request, const char **text);

@@ -22,8 +22,7 @@ bool take_text(struct request *request, const char **text) {
 }
 
 bool take_name(struct request *request, const char **name) {
-    return take_text(request, name) && **name && strlen(*name) <= 255 && !strchr(*name, '/') && strcmp(*name, ".") &&
-           strcmp(*name, "..");
+    return take_text(request, name) && **name && !strchr(*name, '/') && strcmp(*name, ".") && strcmp(*name, "..");
 }
 
 void put(struct request *request, const void *bytes, size_t length) {

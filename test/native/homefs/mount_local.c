@@ -76,7 +76,9 @@ static void run_inside(int socket, const char *place, char **command) {
     send_descriptor(socket, fuse);
     close(fuse);
     close(socket);
-    check(chdir(place) == 0, "enter the mount");
+    /* A mount's root has no owner, and can't be written to, until someone has asked. */
+    struct stat status;
+    check(stat(place, &status) == 0 && chdir(place) == 0, "enter the mount");
     execvp(command[0], command);
     check(false, command[0]);
 }
