@@ -22,6 +22,15 @@ static int read_number(const char *text, int least, int most, int *number) {
     return 0;
 }
 
+/* A comment begins a line or follows a blank. */
+static void drop_comment(char *line) {
+    for (char *mark = strchr(line, '#'); mark != NULL; mark = strchr(mark + 1, '#'))
+        if (mark == line || strchr(" \t", mark[-1]) != NULL) {
+            *mark = 0;
+            return;
+        }
+}
+
 static char *trim(char *text) {
     text += strspn(text, " \t");
     char *end = text + strlen(text);
@@ -51,8 +60,9 @@ static int read_lines(FILE *file, struct config *config, const char *folder, cha
             snprintf(problem, room, "%s:%d: the line is too long", config->path, number);
             return -EINVAL;
         }
+        drop_comment(line);
         char *key = trim(line);
-        if (*key == 0 || *key == '#')
+        if (*key == 0)
             continue;
         char *value = key + strcspn(key, " \t");
         if (*value != 0)

@@ -1,5 +1,5 @@
 /*
- * A node's configuration file: lines `key value`, `#` comments (docs/protocol.md, section 1).
+ * A node's configuration file: lines `key value`, `#` comments (docs/protocol.md, section 1). Paths may have blanks.
  */
 import { isNodeNumber } from './map.js';
 
@@ -29,22 +29,22 @@ export class ConfigError extends Error {
 
 const KEYS = ['node', 'map', 'keys', 'state', 'port', 'isolate', 'cpus', 'speed'] as const;
 type Key = (typeof KEYS)[number];
+const PATHS: readonly Key[] = ['map', 'keys', 'state'];
 
 export function parseConfig(text: string): Config {
   const values = new Map<Key, { value: string; line: number }>();
   text.split('\n').forEach((content, index) => {
     const line = index + 1;
-    const [word = '', ...rest] = content
-      .replace(/(^|\s)#.*/, '')
-      .trim()
-      .split(/\s+/);
-    if (word === '') return;
+    const words = content.replace(/(^|\s)#.*/, '').trim();
+    if (words === '') return;
+    const [, word = '', value = ''] = /^(\S+)\s*(.*)$/.exec(words) ?? [];
     const key = KEYS.find((one) => one === word);
     if (key === undefined)
       throw new ConfigError(line, `"${word.slice(0, 40)}" is none of ${KEYS.join(', ')}`);
     if (values.has(key)) throw new ConfigError(line, `a second ${key}`);
-    if (rest.length !== 1) throw new ConfigError(line, `${key} wants one value`);
-    values.set(key, { value: rest[0] ?? '', line });
+    if (value === '' || (!PATHS.includes(key) && /\s/.test(value)))
+      throw new ConfigError(line, `${key} wants one value`);
+    values.set(key, { value, line });
   });
   const path = (key: Key): string => {
     const entry = values.get(key);

@@ -70,6 +70,10 @@ function checkOwner(folder: string): boolean {
 
 /** Makes everything that the nodes read when they start. */
 export function makeCluster({ folder, nodes, port, cpus }: ClusterPlan): void {
+  if (/\s#|[\n\r]/.test(folder))
+    throw new CommandError(
+      `${JSON.stringify(folder)} can't be written in a configuration file; choose another name`,
+    );
   if (checkOwner(folder)) {
     if (lstatSync(folder).uid !== (process.getuid?.() ?? 0))
       throw new CommandError(`${folder} belongs to somebody else; name another with --dir`);

@@ -2,8 +2,8 @@
  * What of a cluster runs: by its pid files, and for what a crash has left, by what /proc tells of the namespaces
  * and environment of each process.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pidFileLives, readPidFile, type PidFile } from '../../client/pidfile.js';
 
@@ -25,7 +25,7 @@ export function ownProcesses(states: readonly string[]): PidFile[] {
 /** Processes that are in a node's mounts, or were started for one; not this one and those that led to it. */
 export function strays(folder: string): Stray[] {
   const spare = new Set(ancestors(process.pid));
-  const mark = ` ${folder}/`;
+  const place = placeOf(folder);
   const state = `SKEIN_STATE=${folder}/`;
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -35,7 +35,7 @@ export function strays(folder: string): Stray[] {
       (pid) =>
         read(pid, 'mountinfo')
           .split('\n')
-          .some((line) => mountsFrom(line, folder) || line.includes(mark)) ||
+          .some((line) => isSrvOf(line, place)) ||
         read(pid, 'environ')
           .split('\0')
           .some((entry) => entry.startsWith(state)),
@@ -80,14 +80,53 @@ function ancestors(pid: number): number[] {
   return found;
 }
 
-/**
- * A line of mountinfo: a node's own /srv, which is a folder of the cluster's. It names that folder from the root of its
- * file system, of which we may see more or less: one path is the other's end.
- */
-function mountsFrom(line: string, folder: string): boolean {
-  const [, , , root = '', place] = line.split(' ');
-  const [, cluster = ''] = /^(\/.+)\/\d+\/srv$/.exec(root) ?? [];
-  return place === '/srv' && cluster !== '' && (cluster.endsWith(folder) || folder.endsWith(cluster));
+/** Where a folder lies: which file system, and the path in it. */
+interface Place {
+  readonly device: string;
+  readonly path: string;
+}
+
+interface Mount {
+  readonly device: string;
+  /** Which folder of the file system is mounted. */
+  readonly root: string;
+  readonly point: string;
+}
+
+/** A line of mountinfo, where blanks in names are written as `\040`. */
+function parseMount(line: string): Mount {
+  const [, , device = '', root = '', point = ''] = line
+    .split(' ')
+    .map((word) =>
+      word.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8))),
+    );
+  return { device, root, point };
+}
+
+function placeOf(folder: string): Place {
+  const real = realpathSync(folder);
+  const above = read('self', 'mountinfo')
+    .split('\n')
+    .map(parseMount)
+    .filter(({ point }) => point === '/' || real === point || real.startsWith(`${point}/`));
+  // Of several mounts on one point the last one is seen.
+  const mount = above.reduce((best, next) => (next.point.length >= best.point.length ? next : best), {
+    device: '',
+    root: '/',
+    point: '/',
+  });
+  return { device: mount.device, path: join(mount.root, relative(mount.point, real)) };
+}
+
+/** Whether the line tells of a node's own /srv, which is a folder of the cluster's. */
+function isSrvOf(line: string, { device, path }: Place): boolean {
+  const mount = parseMount(line);
+  return (
+    mount.point === '/srv' &&
+    mount.device === device &&
+    mount.root.startsWith(`${path}/`) &&
+    /^\d+\/srv$/.test(mount.root.slice(path.length + 1))
+  );
 }
 
 function sameMounts(pid: number): boolean {
@@ -104,7 +143,7 @@ function mountNamespace(pid: number | 'self'): string | null {
 }
 
 /** A file of a process; empty when it has ended or is not ours to look at. */
-function read(pid: number, name: string): string {
+function read(pid: number | 'self', name: string): string {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'utf8');
   } catch (error) {

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect, type Cluster, type NodeInfo } from '../../client/index.js';
 import { parse } from '../arguments.js';
+import { findings } from '../machine.js';
 import { CommandError, STATUS, UsageError, type Run } from '../verb.js';
 import {
   clusterFolder,
@@ -39,6 +40,7 @@ export const run: Run = async (words) => {
     say(`a cluster in ${folder} had not been shut down in order; cleaning up`);
     await takeDown(folder, there);
   }
+  requireMachine();
   const addresses = nodeNumbers(nodes).map((node) => `127.0.0.${node}`);
   const chosen = await choosePort(addresses, port);
   makeCluster({ folder, nodes, port: chosen, cpus });
@@ -61,6 +63,13 @@ export const run: Run = async (words) => {
   say('try: runon 2 uname -a; skein ps; mon; and in the end: skein cluster down');
   return STATUS.ok;
 };
+
+/** Without these the nodes might come up, but no task. */
+function requireMachine(): void {
+  const bad = findings().find(({ ok }) => !ok);
+  if (bad !== undefined)
+    throw new CommandError(`${bad.check}: ${bad.found}${bad.mend === null ? '' : ` (to mend: ${bad.mend})`}`);
+}
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);

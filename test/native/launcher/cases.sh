@@ -19,6 +19,7 @@ output=$(launch bad 2>&1)
 same "bad value: status" 1 $?
 has "bad value: says where" "bad/skein.conf:5: bad value for .isolate" "$output"
 printf 'port 1\n' >"$run/bad/skein.conf"
+printf 'isolate 0 # a comment\n# another\n' >"$run/bad/skein.conf"
 has "no number" "needs a line .node N" "$(launch bad 2>&1)"
 
 make_node closed 1 0

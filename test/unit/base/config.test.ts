@@ -23,6 +23,11 @@ describe('a configuration file', () => {
     expect(parseConfig(text)).toMatchObject({ port: 7000, isolate: 3, cpus: 1.5, speed: 0.5 });
   });
 
+  it('may have blanks in its paths', () => {
+    const text = LEAST.replace('/c/keys', '/a cluster/the  keys \t# of all');
+    expect(parseConfig(text).keysPath).toBe('/a cluster/the  keys');
+  });
+
   it.each<[string, string]>([
     [`${LEAST}colour red\n`, 'line 5: "colour" is none of node, map'],
     [`${LEAST}node 3\n`, 'line 5: a second node'],
