@@ -199,6 +199,18 @@ int capsule_next_child(struct capsule *capsule, struct capsule_child *child) {
     return 1;
 }
 
+bool capsule_dies(struct capsule *capsule, int timeout_ms) {
+    if (capsule->init_pid <= 0)
+        return true;
+    struct pollfd wait = {(int)syscall(SYS_pidfd_open, capsule->init_pid, 0), POLLIN, 0};
+    if (wait.fd < 0)
+        return false;
+    kill(capsule->init_pid, SIGKILL);
+    bool dead = poll(&wait, 1, timeout_ms) > 0;
+    close(wait.fd);
+    return dead;
+}
+
 void capsule_kill(struct capsule *capsule, const struct tracee *frozen) {
     if (capsule->init_pid > 0) {
         kill(capsule->init_pid, SIGKILL);

@@ -33,6 +33,8 @@ int capsule_time(struct capsule *capsule, uint64_t monotonic_ns, uint64_t bootti
 int capsule_signal(struct capsule *capsule, int signal, pid_t pid);
 /* A child report, if there is one now. 1 yes, 0 no, -EPIPE init is gone. */
 int capsule_next_child(struct capsule *capsule, struct capsule_child *child);
+/* Begin to kill everything in it. Whether it is dead within that time. */
+bool capsule_dies(struct capsule *capsule, int timeout_ms);
 /* Kill everything in it and reap init. `frozen` (may be NULL): a process in it that we trace. */
 void capsule_kill(struct capsule *capsule, const struct tracee *frozen);
 /* The process inside with this pid, as seen here; -ESRCH. */

@@ -21,6 +21,7 @@
 #include <zmq.h>
 
 #define AGENT_TIMEOUT_MS 15000
+#define KILL_GRACE_MS 500
 
 static int read_assignment(struct shepherd *shepherd, const msgpack_object *body) {
     struct assignment *assignment = &shepherd->assignment;
@@ -52,6 +53,13 @@ static int await_assignment(struct shepherd *shepherd) {
         }
     }
     return -ETIMEDOUT;
+}
+
+/* A process that waits for a file of home can't be killed before the answer, and home may be gone. */
+static void end_capsule(struct shepherd *shepherd) {
+    if (shepherd->relay && !capsule_dies(&shepherd->capsule, KILL_GRACE_MS) && relay_fence(shepherd->relay))
+        log_line("can't close home's files: who waits for one stays");
+    capsule_kill(&shepherd->capsule, NULL);
 }
 
 int main(void) {
@@ -87,7 +95,7 @@ int main(void) {
     else
         result = shepherd.assignment.receive ? shepherd_receive(&shepherd) : shepherd_start(&shepherd);
     int status = result ? 1 : shepherd_loop(&shepherd);
-    capsule_kill(&shepherd.capsule, NULL);
+    end_capsule(&shepherd);
     if (shepherd.relay)
         relay_stop(shepherd.relay);
     agentlink_close(shepherd.agent, 1000);

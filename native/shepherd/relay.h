@@ -95,6 +95,10 @@ int relay_exec_failed(struct relay *relay, int error, const char *step);
 int relay_state(struct relay *relay, int stop_signal);
 int relay_exit(struct relay *relay, int wait_status, const struct dp_usage *usage);
 
+/* As if the deputy had said that another has the task: from now on every request to a file fails at once. Who waits for
+ * a file can't be killed before the answer. */
+int relay_fence(struct relay *relay);
+
 /* Ends the thread, closes everything the relay owns. */
 void relay_stop(struct relay *relay);
 

@@ -187,6 +187,16 @@ static void fenced(struct relay *relay) {
     relay_post(relay, RELAY_FENCED, 0);
 }
 
+static int call_fence(struct relay *relay, void *argument) {
+    (void)argument;
+    fenced(relay);
+    return 0;
+}
+
+int relay_fence(struct relay *relay) {
+    return relay_call(relay, call_fence, NULL);
+}
+
 static void claim_answered(struct relay *relay, const struct dp_header *header) {
     if (header->value == 0) {
         relay->epoch = header->epoch;
