@@ -20,6 +20,8 @@ export interface ClientWorld {
   board(node: number): Fields;
   /** Of every node that answers. */
   tasks(asker: number, all: boolean): Promise<Fields[]>;
+  /** Waits a moment for a task that an agent which was just restarted does not know of yet. */
+  comeBack(task: string): Promise<void>;
   migrate(task: string, asker: number, node: string): Promise<Fields>;
   why(task: string, asker: number): Promise<Fields>;
   kill(task: string, asker: number, signo: number): Promise<Fields>;
@@ -88,6 +90,7 @@ async function aboutTask(world: ClientWorld, asker: number, message: Message): P
 /** At the task's home, for a client here or elsewhere. */
 export async function answerAtHome(world: ClientWorld, asker: number, message: Message): Promise<Fields> {
   const { task } = readTask(message, '');
+  await world.comeBack(task);
   switch (message.t) {
     case 'migrate': {
       const { node, mode } = readMigrate(message, '');

@@ -126,11 +126,12 @@ class Agent {
       nodes: () => members.list(),
       board: (node) => ({ row: members.row(node) ?? null }),
       tasks: (asker, all) => this.allTasks(asker, all),
+      comeBack: (task) => home.questions.comeBack(task),
       migrate: (task, asker, node) => this.moves.move(task, asker, node),
       why: (task, asker) => this.moves.why(task, asker),
-      kill: (task, asker, signo) => home.kill(task, asker, signo),
-      wait: (task, asker, timeoutMs) => home.wait(task, asker, timeoutMs),
-      logs: (task, asker) => home.logs(task, asker),
+      kill: (task, asker, signo) => home.questions.kill(task, asker, signo),
+      wait: (task, asker, timeoutMs) => home.questions.wait(task, asker, timeoutMs),
+      logs: (task, asker) => home.questions.logs(task, asker),
       ask: (node, message, timeoutMs) => this.ask(node, message, { timeoutMs }),
     };
     this.tokens = tokens;
@@ -215,7 +216,7 @@ class Agent {
         this.home.reported(from, body);
         return;
       case 'task-gone':
-        this.home.hostGone(body);
+        this.home.hostGone(from, body);
         return;
       case 'task-policy':
         this.host.setPolicy(readOne(body, '').task, readPolicy(body['policy'], 'policy'));
@@ -260,7 +261,7 @@ class Agent {
       }
       case 'home-tasks': {
         const { asker, all } = readTasksQuestion(body, '');
-        return { tasks: this.home.list(asker, all) };
+        return { tasks: this.home.questions.list(asker, all) };
       }
       case 'client': {
         const { asker } = readForwarded(body, '');
@@ -293,7 +294,7 @@ class Agent {
         }
       }),
     );
-    return [...this.home.list(asker, all), ...others.flat()];
+    return [...this.home.questions.list(asker, all), ...others.flat()];
   }
 
   // --- programs of this machine -----------------------------------------------------------------------

@@ -10,6 +10,8 @@ export const RECEIVE_TIMEOUT_MS = 30_000;
 export const SEND_TIMEOUT_MS = 3_600_000;
 /** Natives announce each second: silence for so long means that they are gone. */
 export const NATIVE_SILENCE_MS = 10_000;
+/** By then a program that outlived an agent has said hello to the next one. */
+export const COMES_BACK_MS = 3_000;
 /** After a start by number or a move by hand the balancer leaves a task alone. */
 export const HAND_PLACED_MS = 60_000;
 /** Ended tasks are remembered so long. */

@@ -64,6 +64,12 @@ export class History {
     return formatTaskId({ home: this.node, sequence: this.sequence });
   }
 
+  /** Whether this id was given at any time. */
+  wasGiven(task: string): boolean {
+    const id = parseTaskId(task);
+    return id !== null && id.home === this.node && id.sequence <= this.sequence;
+  }
+
   add(task: EndedTask): void {
     this.ended.set(task.task, task);
     appendFileSync(this.file, `${JSON.stringify(task)}\n`, { mode: 0o600 });

@@ -6,6 +6,13 @@ import type { Native } from './ports.js';
 import type { EndedTask } from './history.js';
 import type { Policy } from './shapes.js';
 
+export interface GoneShepherd {
+  readonly epoch: number;
+  /** Whether it said that it had the task: a target has it only from the claim on. */
+  readonly held: boolean;
+  readonly reason: string;
+}
+
 export interface HomeTask {
   readonly task: string;
   readonly uid: number;
@@ -39,8 +46,8 @@ export interface HomeTask {
   isAsking: boolean;
   /** On the move, to there. */
   movingTo: number | null;
-  /** The shepherd of this epoch is gone. */
-  gone: { readonly epoch: number; readonly reason: string } | null;
+  /** Shepherds of it that are gone, by their nodes. */
+  readonly gone: Map<number, GoneShepherd>;
   lastDecision: unknown;
   readonly waiters: Set<(ended: EndedTask) => void>;
   /** Told when it runs, or ends before it does. */
@@ -74,11 +81,19 @@ export function freshTask(task: string, uid: number, gid: number, nowMs: number)
     heardMs: 0,
     isAsking: false,
     movingTo: null,
-    gone: null,
+    gone: new Map(),
     lastDecision: null,
     waiters: new Set(),
     starters: new Set(),
   };
+}
+
+/** Why the task is lost, or null: whoever is gone did not have it. What the deputy said of host and epoch decides. */
+export function lossOf({ host, epoch, gone }: HomeTask): string | null {
+  const last = gone.get(host);
+  if (last === undefined) return null;
+  const hadIt = last.held ? last.epoch >= epoch : last.epoch === epoch;
+  return hadIt ? last.reason : null;
 }
 
 export function policyOf(task: HomeTask, nowMs: number): Policy {

@@ -4,38 +4,36 @@
  * Nothing here is the truth about who may run a task: that is its deputy's epoch. This follows what deputies, hosts and
  * skeind tell, and is rebuilt from their announcements after a restart of the agent.
  */
-import { join } from 'node:path';
 import { AgentError, messageOf } from '../base/errors.js';
 import { parseTaskId } from '../base/ids.js';
 import { ANSWER_TIMEOUT_MS, HAND_PLACED_MS, MOST_TASKS, START_TIMEOUT_MS } from '../base/limits.js';
-import type { History, EndedTask } from './history.js';
-import { freshTask, policyOf, shown, shownEnded, type HomeTask } from './home-task.js';
+import type { EndedTask } from './history.js';
+import { freshTask, lossOf, policyOf, type HomeTask } from './home-task.js';
+import { Arrivals } from './arrivals.js';
 import type { Ending, Running } from './launcher.js';
 import { DetachedDeputies, type DetachedOptions } from './detached.js';
-import type { Door, Fields, Log, Message, Native, Natives } from './ports.js';
+import type { Door, Fields, Log, Message, Native } from './ports.js';
 import {
   readClaim,
   readDeputyAnnounce,
   readDoor,
   readEnded,
+  readGone,
   readReport,
   readStart,
-  readTaskEpoch,
   type DeputyAnnounce,
   type StartRequest,
 } from './shapes.js';
+import { HomeQuestions, type QuestionOptions } from './questions.js';
 import { commandLine, shellStatus } from './text.js';
 
-export interface HomeOptions extends DetachedOptions {
-  readonly natives: Natives;
-  readonly history: History;
+export interface HomeOptions extends DetachedOptions, QuestionOptions {
   readonly log: Log;
   /** The node to start on. @throws AgentError when it is unknown, dead, or there is none. */
   readonly place: (wanted: string) => number;
   /** Whether what is known says that the node is dead. */
   readonly isDead: (node: number) => boolean;
   readonly groupOf: (uid: number) => number;
-  readonly userName: (uid: number) => string;
   readonly event: (event: Fields) => void;
 }
 
@@ -51,9 +49,12 @@ export class HomeTasks {
   private readonly tasks = new Map<string, HomeTask>();
   private readonly requests = new Map<string, StartRequest>();
   private readonly deputies: DetachedDeputies;
+  private readonly arrivals = new Arrivals();
+  readonly questions: HomeQuestions;
 
   constructor(private readonly options: HomeOptions) {
     this.deputies = new DetachedDeputies(options);
+    this.questions = new HomeQuestions(options, this.tasks, this.arrivals);
   }
 
   // --- starting -----------------------------------------------------------------------------------
@@ -199,6 +200,7 @@ export class HomeTasks {
     task.state = news.state;
     task.heardMs = clock.monotonicMs();
     this.tasks.set(task.task, task);
+    this.arrivals.arrived(task.task);
     return task;
   }
 
@@ -308,12 +310,12 @@ export class HomeTasks {
     nodes.tell(host, { t: 'task-policy', task: task.task, policy: policyOf(task, clock.monotonicMs()) });
   }
 
-  hostGone(body: Fields): void {
-    const { task: name, epoch } = readTaskEpoch(body, '');
+  /** A host tells that a shepherd has ended, without its task having ended or gone on. */
+  hostGone(from: number, body: Fields): void {
+    const { task: name, epoch, held, reason } = readGone(body, '');
     const task = this.tasks.get(name);
-    const reason = typeof body['reason'] === 'string' ? body['reason'].slice(0, 500) : 'its shepherd is gone';
-    if (task === undefined || epoch < task.epoch || body['ended'] === true) return;
-    task.gone = { epoch, reason };
+    if (task === undefined) return;
+    task.gone.set(from, { epoch, held, reason });
     if (task.movingTo === null) this.judge(task);
   }
 
@@ -356,9 +358,11 @@ export class HomeTasks {
     }
   }
 
-  /** Whether the shepherd that is gone was the one that ran it. */
-  judge(task: HomeTask): void {
-    if (task.gone !== null && task.gone.epoch >= task.epoch) this.lose(task, task.gone.reason);
+  /** Whether its shepherd is gone: then the task is lost, and this says why. */
+  judge(task: HomeTask): string | null {
+    const loss = lossOf(task);
+    if (loss !== null) this.lose(task, loss);
+    return loss;
   }
 
   private lose(task: HomeTask, reason: string): void {
@@ -393,89 +397,7 @@ export class HomeTasks {
   private tell(task: HomeTask, state: string): void {
     this.options.event({ event: 'task', task: task.task, state, host: task.host, epoch: task.epoch });
   }
-
-  // --- what is asked about them ---------------------------------------------------------------------
-
-  /** @throws AgentError when there is no such task, or it is another user's. */
-  find(name: string, asker: number): HomeTask {
-    const task = this.tasks.get(name);
-    if (task === undefined) {
-      const ended = this.options.history.get(name);
-      this.check(ended?.uid, name, asker);
-      throw new AgentError('not-running', `task ${name} has ended`);
-    }
-    this.check(task.uid, name, asker);
-    return task;
-  }
-
-  private check(uid: number | undefined, name: string, asker: number): void {
-    if (uid === undefined)
-      throw new AgentError(
-        'no-such-task',
-        `no task ${name} (\`skein ps --all\` lists those of the last day)`,
-      );
-    if (!this.mayTouch(asker, uid))
-      throw new AgentError('denied', `task ${name} belongs to ${this.options.userName(uid)}`);
-  }
-
-  private mayTouch(asker: number, owner: number): boolean {
-    return asker === owner || asker === 0 || asker === this.options.ownUid;
-  }
-
-  list(asker: number, all: boolean): Fields[] {
-    const { nodes, history, userName } = this.options;
-    const running = [...this.tasks.values()]
-      .filter((task) => this.mayTouch(asker, task.uid))
-      .map((task) => shown(task, nodes.self, userName(task.uid)));
-    if (!all) return running;
-    const ended = history.all().filter((task) => this.mayTouch(asker, task.uid));
-    return [...ended.map((task) => shownEnded(task, nodes.self, userName(task.uid))), ...running];
-  }
-
-  async kill(name: string, asker: number, signo: number): Promise<Fields> {
-    const task = this.find(name, asker);
-    const { natives, nodes } = this.options;
-    if (task.deputy === null || task.asleep) {
-      if (signo !== SIGKILL)
-        throw new AgentError('refused', `the runon of task ${name} is stopped: continue it first (\`fg\`)`);
-      nodes.tell(task.host, { t: 'task-quit', task: name, epoch: task.epoch });
-      return {};
-    }
-    await natives.ask(task.deputy, { t: 'signal', signo }, { timeoutMs: ANSWER_TIMEOUT_MS });
-    return {};
-  }
-
-  /** How it ended; null when it has not in this time. */
-  async wait(name: string, asker: number, timeoutMs: number): Promise<EndedTask | null> {
-    const ended = this.options.history.get(name);
-    if (ended !== undefined) {
-      this.check(ended.uid, name, asker);
-      return ended;
-    }
-    const task = this.find(name, asker);
-    return new Promise((resolve) => {
-      const finish = (result: EndedTask | null): void => {
-        clearTimeout(timer);
-        task.waiters.delete(finish);
-        resolve(result);
-      };
-      const timer = setTimeout(() => finish(null), timeoutMs);
-      task.waiters.add(finish);
-    });
-  }
-
-  logs(name: string, asker: number): Fields {
-    const ended = this.options.history.get(name);
-    if (ended !== undefined) this.check(ended.uid, name, asker);
-    const detach = ended?.detach ?? this.find(name, asker).detach;
-    if (!detach)
-      throw new AgentError('refused', `task ${name} was not detached: its output went where its runon ran`);
-    const folder = join(this.options.statePath, 'tasks', name);
-    return { stdout: join(folder, 'out'), stderr: join(folder, 'err'), ended: ended !== undefined };
-  }
 }
-
-const SIGKILL = 9;
 
 /** What Skein itself answers with when a command never ran. */
 function wasRefused({ status, state, epoch, cpuSeconds }: EndedTask): boolean {

@@ -5,8 +5,9 @@
  * are kept by their tokens, and the one with the highest epoch is the task's.
  */
 import { AgentError, messageOf } from '../base/errors.js';
-import { RECEIVE_TIMEOUT_MS, SEND_TIMEOUT_MS } from '../base/limits.js';
+import { COMES_BACK_MS, RECEIVE_TIMEOUT_MS, SEND_TIMEOUT_MS } from '../base/limits.js';
 import { parseTaskId } from '../base/ids.js';
+import { Arrivals } from './arrivals.js';
 import type { Ending, Running } from './launcher.js';
 import type { Clock, Door, Fields, Launch, Log, Message, Native, Natives, Nodes } from './ports.js';
 import {
@@ -75,6 +76,7 @@ const THREADS_KEEP = 0.6;
 
 export class HostTasks {
   private readonly shepherds = new Map<string, Shepherd>();
+  private readonly arrivals = new Arrivals();
 
   constructor(private readonly options: HostOptions) {
     for (const { token, role, task, home } of options.tokens.all())
@@ -133,7 +135,7 @@ export class HostTasks {
   async send(body: Fields): Promise<Fields> {
     const { task, epoch } = readTaskEpoch(body, '');
     const door = readDoor(body, '');
-    const shepherd = this.running(task);
+    const shepherd = await this.running(task);
     if (shepherd.sending !== null) throw new AgentError('busy', `task ${task} is on the move already`);
     const sending = new AbortController();
     shepherd.sending = sending;
@@ -152,8 +154,8 @@ export class HostTasks {
     }
   }
 
-  why(task: string): Promise<Fields> {
-    const native = nativeOf(this.running(task));
+  async why(task: string): Promise<Fields> {
+    const native = nativeOf(await this.running(task));
     return this.options.natives.ask(native, { t: 'why' }, { timeoutMs: WHY_TIMEOUT_MS });
   }
 
@@ -180,8 +182,7 @@ export class HostTasks {
   /** Ends what was to receive this epoch of a task, and has not. */
   drop(task: string, epoch: number): void {
     for (const shepherd of this.shepherds.values()) {
-      const hasIt = (shepherd.report?.epoch ?? 0) > 0 || shepherd.hasArrived;
-      if (shepherd.task === task && shepherd.epoch === epoch && !hasIt) this.end(shepherd);
+      if (shepherd.task === task && shepherd.epoch === epoch && !holds(shepherd)) this.end(shepherd);
     }
   }
 
@@ -210,7 +211,9 @@ export class HostTasks {
 
   hello(native: Native): void {
     const shepherd = this.ofNative(native);
-    if (shepherd !== undefined) shepherd.native = native;
+    if (shepherd === undefined) return;
+    shepherd.native = native;
+    this.arrivals.arrived(shepherd.task);
   }
 
   gone(native: Native): void {
@@ -259,9 +262,10 @@ export class HostTasks {
     const { task, epoch, home } = shepherd;
     this.options.log.info({ task, epoch, how: ending.how, inOrder: ending.inOrder }, 'a shepherd has ended');
     const reason = `its shepherd on node ${this.options.nodes.self} ${ending.how}`;
-    const ended = shepherd.hasEnded || (shepherd.hasSent && ending.inOrder);
     shepherd.sending?.abort(reason);
-    this.options.nodes.tell(home, { t: 'task-gone', task, epoch, reason, ended });
+    const isNoLoss = shepherd.hasEnded || (shepherd.hasSent && ending.inOrder);
+    if (isNoLoss) return;
+    this.options.nodes.tell(home, { t: 'task-gone', task, epoch, held: holds(shepherd), reason });
   }
 
   // --------------------------------------------------------------------------------------------------
@@ -342,10 +346,15 @@ export class HostTasks {
     return native.token === null ? undefined : this.shepherds.get(native.token);
   }
 
-  private running(task: string): Shepherd {
-    const found = [...this.shepherds.values()]
-      .filter((one) => one.task === task && one.native !== null && !one.hasSent)
-      .sort((one, other) => other.epoch - one.epoch)[0];
+  /** The shepherd that runs a task; one that has yet to come back to an agent that was restarted is waited for. */
+  private async running(task: string): Promise<Shepherd> {
+    const ofTask = (): Shepherd[] =>
+      [...this.shepherds.values()]
+        .filter((one) => one.task === task && !one.hasSent && !isArriving(one))
+        .sort((one, other) => other.epoch - one.epoch);
+    const isMissing = ofTask().length > 0 && ofTask().every(({ native }) => native === null);
+    if (isMissing) await this.arrivals.wait(task, COMES_BACK_MS);
+    const found = ofTask().find(({ native }) => native !== null);
     if (found === undefined)
       throw new AgentError('not-running', `task ${task} does not run on node ${this.options.nodes.self}`);
     return found;
@@ -376,10 +385,21 @@ export class HostTasks {
   }
 }
 
+/** It is there to receive the task, and has not got it. */
+function isArriving({ assignment, report, hasArrived }: Shepherd): boolean {
+  if (hasArrived || (report !== null && report.epoch > 0)) return false;
+  return report !== null || assignment?.['mode'] === 'receive';
+}
+
 function nativeOf(shepherd: Shepherd): Native {
   if (shepherd.native === null)
     throw new AgentError('not-running', `the shepherd of ${shepherd.task} does not answer`);
   return shepherd.native;
+}
+
+/** A target has the task only once it has claimed. */
+function holds({ assignment, report, hasArrived }: Shepherd): boolean {
+  return assignment?.['mode'] === 'start' || hasArrived || (report?.epoch ?? 0) > 0;
 }
 
 function runningState(state: ShepherdAnnounce['state'] | undefined): HostedTask['state'] {

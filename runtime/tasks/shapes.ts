@@ -130,6 +130,9 @@ export const readReport = object({
 });
 export type Report = ReturnType<typeof readReport>;
 
+/** From a host to a task's home: a shepherd has ended. */
+export const readGone = object({ task: taskName, epoch, held: boolean, reason: text(500) });
+
 export const readSent = object({
   rounds: integer(0, 1e6),
   bytesTotal: integer(0, Number.MAX_SAFE_INTEGER),

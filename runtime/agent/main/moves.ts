@@ -46,7 +46,7 @@ export class Moves {
   /** At the task's home: moves it, for a person (`asker`) or for the balancer of its host (null). */
   async move(name: string, asker: number | null, wanted: string): Promise<Fields> {
     const { home, clock, members } = this.options;
-    const task = home.find(name, asker ?? 0);
+    const task = home.questions.find(name, asker ?? 0);
     if (task.movingTo !== null)
       throw new AgentError('busy', `task ${name} is on its way to node ${task.movingTo}`);
     if (task.state === 'starting' || task.deputy === null)
@@ -59,16 +59,22 @@ export class Moves {
     if (asker !== null && /^\d+$/.test(wanted)) task.pinnedUntilMs = clock.monotonicMs() + HAND_PLACED_MS;
     const beganMs = clock.monotonicMs();
     task.movingTo = to;
+    task.gone.delete(to);
+    let result: Fields | AgentError;
     try {
       const sent = await this.walk(task, from, to);
-      const totalMs = clock.monotonicMs() - beganMs;
+      const totalMs = Math.round((clock.monotonicMs() - beganMs) * 1000) / 1000;
       this.memory = afterMove(this.memory, { from, to, threads: 1, nowMs: clock.monotonicMs() });
-      return { task: name, from, to, mode: 'pre-copy', ...sent, totalMs: Math.round(totalMs * 1000) / 1000 };
-    } finally {
-      task.movingTo = null;
-      home.sendPolicy(task, task.host);
-      home.judge(task);
+      result = { task: name, from, to, mode: 'pre-copy', ...sent, totalMs };
+    } catch (error) {
+      result = error instanceof AgentError ? error : new AgentError('failed', messageOf(error));
     }
+    task.movingTo = null;
+    home.sendPolicy(task, task.host);
+    const loss = home.judge(task);
+    if (loss !== null) throw new AgentError('lost', `task ${name} is lost: ${loss}`);
+    if (result instanceof AgentError) throw result;
+    return result;
   }
 
   private wantedOf(task: HomeTask, wanted: string): string {
@@ -163,7 +169,7 @@ export class Moves {
 
   async why(name: string, asker: number): Promise<Fields> {
     const { home, nodes } = this.options;
-    const task = home.find(name, asker);
+    const task = home.questions.find(name, asker);
     const answer = readWhy(
       await nodes.ask(task.host, { t: 'task-why', task: name }, { timeoutMs: PROBE_TIMEOUT_MS }),
       '',
