@@ -366,7 +366,8 @@ export class HostTasks {
     shepherd.report = report;
     shepherd.threads = THREADS_KEEP * shepherd.threads + (1 - THREADS_KEEP) * report.runnable;
     if (report.state === 'ended') shepherd.hasEnded = true;
-    if (report.epoch === 0 || shepherd.hasEnded) return;
+    // Of one that has ended, too: when home knows it and the deputy is gone, nobody else will let this shepherd go.
+    if (report.epoch === 0) return;
     const { task, epoch, pid, cpuSeconds, residentBytes, runnable } = report;
     const news: Report = {
       task,
