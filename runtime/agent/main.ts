@@ -70,9 +70,13 @@ class Agent {
       rng: Math.random,
       nowMs: monotonicMs,
     });
+    const tokens = new Tokens(join(config.statePath, 'natives.json'), (problem) =>
+      log.warn({ problem }, 'what was started before is forgotten'),
+    );
     this.launcher = new Launcher(
       new Socket({ fd: SKEIND_DESCRIPTOR }),
       wallMs() * 100,
+      tokens,
       {
         ended: (ending) => {
           if (ending.role === 'shepherd') this.host.ended(ending);
@@ -87,9 +91,6 @@ class Agent {
       log,
     );
     const users = readUsers();
-    const tokens = new Tokens(join(config.statePath, 'natives.json'), (problem) =>
-      log.warn({ problem }, 'what was started before is forgotten'),
-    );
     const clock = { monotonicMs, wallMs };
     const nodes: Nodes = {
       self: config.node,

@@ -166,9 +166,9 @@ export class HostTasks {
 
   /** skeind has told what runs: the other shepherds that are known ended with the skeind of before. */
   launcherIsReady(running: readonly Running[]): void {
-    const alive = new Set(running.filter(({ role }) => role === 'shepherd').map(({ task }) => task));
+    const alive = new Set(running.map(({ token }) => token));
     for (const { token, task } of [...this.shepherds.values()]) {
-      if (alive.has(task)) continue;
+      if (alive.has(token)) continue;
       this.ended({ role: 'shepherd', task, token, how: 'ended with its node', inOrder: false });
     }
   }
@@ -250,11 +250,7 @@ export class HostTasks {
 
   /** skeind says that a shepherd has ended. */
   ended(ending: Ending): void {
-    const ofTask = [...this.shepherds.values()].filter(
-      (one) => one.task === ending.task && (ending.token === null || one.token === ending.token),
-    );
-    // Without its token (the agent was restarted since) it is one that has not come back.
-    const shepherd = ofTask.find((one) => ending.token !== null || one.native === null) ?? ofTask[0];
+    const shepherd = this.shepherds.get(ending.token);
     if (shepherd === undefined) return;
     this.shepherds.delete(shepherd.token);
     this.options.tokens.drop(shepherd.token);

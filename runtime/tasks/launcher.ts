@@ -8,7 +8,7 @@ import type { Launch, Log, Started } from './ports.js';
 export interface Ending {
   readonly role: 'shepherd' | 'deputy';
   readonly task: string;
-  readonly token: string | null;
+  readonly token: string;
   /** How, as a person would say it. */
   readonly how: string;
   /** It ended by itself with status 0. */
@@ -18,6 +18,13 @@ export interface Ending {
 export interface Running {
   readonly role: 'shepherd' | 'deputy';
   readonly task: string;
+  readonly token: string;
+}
+
+/** Which child of skeind has which token, kept over restarts of the agent. */
+export interface Numbers {
+  give(token: string, number: number): void;
+  tokenOf(number: number): string | undefined;
 }
 
 export interface LauncherHandlers {
@@ -30,10 +37,7 @@ export interface LauncherHandlers {
 
 const LONGEST_LINE = 255;
 
-interface Child {
-  readonly role: 'shepherd' | 'deputy';
-  readonly task: string;
-  readonly token: string | null;
+interface Child extends Running {
   settle: ((error: AgentError | null) => void) | null;
 }
 
@@ -46,6 +50,7 @@ export class Launcher implements Launch {
   constructor(
     private readonly socket: Duplex,
     firstNumber: number,
+    private readonly numbers: Numbers,
     private readonly handlers: LauncherHandlers,
     private readonly log: Log,
   ) {
@@ -68,6 +73,8 @@ export class Launcher implements Launch {
         else reject(error);
       };
       this.children.set(number, { role, task, token, settle });
+      // Before it runs: it may end when there is no agent.
+      this.numbers.give(token, number);
       this.socket.write(`start ${number} ${role} ${uid} ${gid} ${task} ${token}\n`);
     });
   }
@@ -95,11 +102,14 @@ export class Launcher implements Launch {
         this.children.delete(number);
         child?.settle?.(new AgentError('failed', `the launcher: ${[third, ...more].join(' ')}`));
         return;
-      case 'running':
+      case 'running': {
         this.nextNumber = Math.max(this.nextNumber, number + 1);
-        if ((third === 'shepherd' || third === 'deputy') && more[1] !== undefined)
-          this.children.set(number, { role: third, task: more[1], token: null, settle: null });
+        const token = this.numbers.tokenOf(number);
+        // Without a token it is one whose end has been dealt with: skeind tells that to each new agent for a while.
+        if ((third === 'shepherd' || third === 'deputy') && more[1] !== undefined && token !== undefined)
+          this.children.set(number, { role: third, task: more[1], token, settle: null });
         return;
+      }
       case 'ended':
         this.children.delete(number);
         if (child !== undefined) this.ended(child, third, more[0] ?? '');

@@ -16,6 +16,8 @@ const readTokens = list(
     uid: userId,
     home: integer(1, 65_535),
     receives: boolean,
+    /** Of skeind's child; 0: not started yet. */
+    number: integer(0, Number.MAX_SAFE_INTEGER),
   }),
   100_000,
 );
@@ -43,11 +45,22 @@ export class Tokens {
     }
   }
 
-  make(entry: Omit<TokenEntry, 'token'>): string {
+  /** Written down when it is given a number, which is before it is used. */
+  make(entry: Omit<TokenEntry, 'token' | 'number'>): string {
     const token = randomBytes(16).toString('hex');
-    this.entries.set(token, { ...entry, token });
-    this.save();
+    this.entries.set(token, { ...entry, token, number: 0 });
     return token;
+  }
+
+  give(token: string, number: number): void {
+    const entry = this.entries.get(token);
+    if (entry === undefined) return;
+    this.entries.set(token, { ...entry, number });
+    this.save();
+  }
+
+  tokenOf(number: number): string | undefined {
+    return this.all().find((entry) => entry.number === number)?.token;
   }
 
   get(token: string): TokenEntry | undefined {
