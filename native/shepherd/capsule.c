@@ -211,15 +211,14 @@ bool capsule_dies(struct capsule *capsule, int timeout_ms) {
     return dead;
 }
 
-void capsule_kill(struct capsule *capsule, const struct tracee *frozen) {
+void capsule_kill(struct capsule *capsule) {
     if (capsule->init_pid > 0) {
         kill(capsule->init_pid, SIGKILL);
-        /* A dying namespace waits for all in it to be reaped, and of traced processes we are the one to do so. */
-        for (size_t i = frozen ? frozen->thread_count : 0; i-- > 0;)
-            while (waitpid(frozen->threads[i].tid, NULL, __WALL) > 0 || errno == EINTR)
-                continue;
-        while (waitpid(capsule->init_pid, NULL, 0) < 0 && errno == EINTR)
-            continue;
+        /* A dying namespace waits for all in it to be reaped, and of what we trace we are the one to do so. */
+        pid_t reaped;
+        do
+            reaped = waitpid(-1, NULL, __WALL);
+        while (reaped != capsule->init_pid && (reaped > 0 || errno == EINTR));
     }
     if (capsule->control >= 0)
         close(capsule->control);

@@ -35,8 +35,8 @@ int capsule_signal(struct capsule *capsule, int signal, pid_t pid);
 int capsule_next_child(struct capsule *capsule, struct capsule_child *child);
 /* Begin to kill everything in it. Whether it is dead within that time. */
 bool capsule_dies(struct capsule *capsule, int timeout_ms);
-/* Kill everything in it and reap init. `frozen` (may be NULL): a process in it that we trace. */
-void capsule_kill(struct capsule *capsule, const struct tracee *frozen);
+/* Kill everything in it and reap init, and all of it that we trace. */
+void capsule_kill(struct capsule *capsule);
 /* The process inside with this pid, as seen here; -ESRCH. */
 pid_t capsule_find(const struct capsule *capsule, pid_t inner);
 /* How many processes there are besides init. */

@@ -59,7 +59,7 @@ static int await_assignment(struct shepherd *shepherd) {
 static void end_capsule(struct shepherd *shepherd) {
     if (shepherd->relay && !capsule_dies(&shepherd->capsule, KILL_GRACE_MS) && relay_fence(shepherd->relay))
         log_line("can't close home's files: who waits for one stays");
-    capsule_kill(&shepherd->capsule, NULL);
+    capsule_kill(&shepherd->capsule);
 }
 
 int main(void) {

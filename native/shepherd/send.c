@@ -395,7 +395,7 @@ bool shepherd_send(struct shepherd *shepherd, const msgpack_object *request) {
     }
     if (left) {
         answer(&move, 0);
-        capsule_kill(&shepherd->capsule, &move.tracee);
+        capsule_kill(&shepherd->capsule);
         tracee_free(&move.tracee);
     } else {
         if (!move.message[0] && result == -EAGAIN)

@@ -203,7 +203,7 @@ static void move(struct place *from, struct place *to) {
     check(result, stage);
     check(wait_memo_fill(&memo, &arrived), "memo");
     /* What waits in the standard input pipe moves by hand here; the shepherd's relay does it in earnest. */
-    capsule_kill(&from->capsule, &tracee);
+    capsule_kill(&from->capsule);
     for (int i = 0; i < 3; i++)
         close(from->ends[i]);
     tracee_free(&tracee);
@@ -252,7 +252,7 @@ int main(int argc, char **argv) {
         int result = capsule_next_child(&places[now].capsule, &child);
         check(result == 0 ? -ETIMEDOUT : result, "the end of the task");
         if (WIFEXITED(child.status) || WIFSIGNALED(child.status)) {
-            capsule_kill(&places[now].capsule, NULL);
+            capsule_kill(&places[now].capsule);
             fflush(stdout);
             return WIFEXITED(child.status) ? WEXITSTATUS(child.status) : 128 + WTERMSIG(child.status);
         }
