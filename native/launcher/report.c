@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,7 +35,8 @@ static void write_all(int descriptor, const char *text, size_t length) {
     }
 }
 
-static _Noreturn void wait_for_word(int word) {
+/* A failure is told when the launcher has ended, so that whoever tries again at once is not in its way. */
+static _Noreturn void wait_for_word(int word, pid_t launcher) {
     char text[LINE_BYTES];
     size_t length = 0;
     while (length < sizeof text - 1) {
@@ -46,6 +48,8 @@ static _Noreturn void wait_for_word(int word) {
         length += (size_t)got;
         if (text[0] == 0)
             _exit(0);
+    }
+    while (waitpid(launcher, NULL, 0) < 0 && errno == EINTR) {
     }
     if (length == 0) {
         static const char killed[] = "skeind: the launcher was killed before the node was ready\n";
@@ -68,7 +72,7 @@ void report_detach(void) {
     }
     if (child > 0) {
         close(word[1]);
-        wait_for_word(word[0]);
+        wait_for_word(word[0], child);
     }
     close(word[0]);
     waiter = word[1];

@@ -14,11 +14,20 @@ import time
 
 LIMIT_S = 20
 if sys.argv[1:] == ['listen']:
+    # A signal that comes just before the wait ends it too.
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGCONT, lambda *_: print('going on', flush=True))
+    signal.signal(signal.SIGCONT, lambda *_: None)
     print('reading', flush=True)
     while True:
-        print('read', input(), flush=True)
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            os.read(woken, 64)
+            print('going on', flush=True)
+        if 0 in ready:
+            print('read', os.read(0, 64).decode().strip(), flush=True)
 
 enter, state = sys.argv[1:]
 pid, terminal = pty.fork()
