@@ -6,6 +6,12 @@ import type { Native } from './ports.js';
 import type { EndedTask } from './history.js';
 import type { Policy } from './shapes.js';
 
+export interface Move {
+  readonly to: number;
+  /** To be given up: what was to receive it is gone. */
+  readonly giveUp: AbortController;
+}
+
 export interface GoneShepherd {
   readonly epoch: number;
   /** Whether it said that it had the task: a target has it only from the claim on. */
@@ -44,8 +50,8 @@ export interface HomeTask {
   heardMs: number;
   /** Its host is being asked whether it has it. */
   isAsking: boolean;
-  /** On the move, to there. */
-  movingTo: number | null;
+  /** On the move. */
+  move: Move | null;
   /** Shepherds of it that are gone, by their nodes. */
   readonly gone: Map<number, GoneShepherd>;
   lastDecision: unknown;
@@ -80,7 +86,7 @@ export function freshTask(task: string, uid: number, gid: number, nowMs: number)
     asleep: false,
     heardMs: 0,
     isAsking: false,
-    movingTo: null,
+    move: null,
     gone: new Map(),
     lastDecision: null,
     waiters: new Set(),
@@ -113,7 +119,7 @@ export function shown(task: HomeTask, home: number, user: string): Record<string
     pid: task.pid,
     home,
     host: task.host,
-    state: task.movingTo === null ? task.state : 'migrating',
+    state: task.move === null ? task.state : 'migrating',
     user,
     command: task.command,
     cpuSeconds: task.cpuSeconds,

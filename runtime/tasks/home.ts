@@ -179,7 +179,7 @@ export class HomeTasks {
     if (news.epoch < task.epoch) return;
     task.epoch = news.epoch;
     task.moves = Math.max(task.moves, news.moves);
-    if (news.host > 0 && task.movingTo === null) task.host = news.host;
+    if (news.host > 0 && task.move === null) task.host = news.host;
     const before = task.state;
     task.state = news.state;
     if (before !== news.state) this.tell(task, news.state);
@@ -209,8 +209,8 @@ export class HomeTasks {
     const task = this.tasks.get(name);
     if (task === undefined || task.uid !== native.uid || epoch <= task.epoch) return;
     task.epoch = epoch;
-    if (host > 0 && task.movingTo === null) task.host = host;
-    if (epoch > 1 && task.movingTo !== null) this.tell(task, 'claimed');
+    if (host > 0 && task.move === null) task.host = host;
+    if (epoch > 1 && task.move !== null) this.tell(task, 'claimed');
   }
 
   /** A deputy tells that its task has ended: one that this agent knows of, or one of before. */
@@ -297,7 +297,7 @@ export class HomeTasks {
       return;
     }
     if (news.epoch < task.epoch) return;
-    if (task.movingTo === null) task.host = from;
+    if (task.move === null) task.host = from;
     task.heardMs = clock.monotonicMs();
     task.pid = news.pid;
     task.cpuSeconds = news.cpuSeconds;
@@ -316,7 +316,8 @@ export class HomeTasks {
     const task = this.tasks.get(name);
     if (task === undefined) return;
     task.gone.set(from, { epoch, held, reason });
-    if (task.movingTo === null) this.judge(task);
+    if (task.move === null) this.judge(task);
+    else if (from === task.move.to) task.move.giveUp.abort(new AgentError('failed', reason));
   }
 
   /** Once a second: tasks whose host is dead, or has not told of them for long. */
@@ -324,7 +325,7 @@ export class HomeTasks {
     const { isDead, history, clock } = this.options;
     const nowMs = clock.monotonicMs();
     for (const task of [...this.tasks.values()]) {
-      if (task.movingTo !== null || task.host === 0) continue;
+      if (task.move !== null || task.host === 0) continue;
       const isSilent = nowMs - task.heardMs > REPORT_OVERDUE_MS;
       // Of a deputy that skeind started, skeind tells.
       if (!task.detach && task.deputy === null && nowMs - task.missedMs > RUNON_GONE_MS)
@@ -350,7 +351,7 @@ export class HomeTasks {
         { t: 'task-there', task: task.task },
         { timeoutMs: ANSWER_TIMEOUT_MS },
       );
-      const isSame = task.host === host && task.epoch === epoch && task.movingTo === null;
+      const isSame = task.host === host && task.epoch === epoch && task.move === null;
       if (answer['there'] === false && isSame) this.lose(task, `node ${host} has it no more`);
       else task.heardMs = this.options.clock.monotonicMs();
     } finally {

@@ -47,7 +47,9 @@ export class HomeQuestions {
     if (task === undefined) {
       const ended = this.options.history.get(name);
       this.check(ended?.uid, name, asker);
-      throw new AgentError('not-running', `task ${name} has ended`);
+      throw ended?.state === 'lost'
+        ? new AgentError('lost', `task ${name} is lost: ${ended.reason}`)
+        : new AgentError('not-running', `task ${name} has ended`);
     }
     this.check(task.uid, name, asker);
     return task;

@@ -47,8 +47,8 @@ export class Moves {
   async move(name: string, asker: number | null, wanted: string): Promise<Fields> {
     const { home, clock, members } = this.options;
     const task = home.questions.find(name, asker ?? 0);
-    if (task.movingTo !== null)
-      throw new AgentError('busy', `task ${name} is on its way to node ${task.movingTo}`);
+    if (task.move !== null)
+      throw new AgentError('busy', `task ${name} is on its way to node ${task.move.to}`);
     if (task.state === 'starting' || task.deputy === null)
       throw new AgentError('not-running', `task ${name} does not run yet`);
     const to = members.choose(this.wantedOf(task, wanted), this.memory.predictions);
@@ -58,18 +58,19 @@ export class Moves {
     const from = task.host;
     if (asker !== null && /^\d+$/.test(wanted)) task.pinnedUntilMs = clock.monotonicMs() + HAND_PLACED_MS;
     const beganMs = clock.monotonicMs();
-    task.movingTo = to;
+    const giveUp = new AbortController();
+    task.move = { to, giveUp };
     task.gone.delete(to);
     let result: Fields | AgentError;
     try {
-      const sent = await this.walk(task, from, to);
+      const sent = await this.walk(task, from, to, giveUp.signal);
       const totalMs = Math.round((clock.monotonicMs() - beganMs) * 1000) / 1000;
       this.memory = afterMove(this.memory, { from, to, threads: 1, nowMs: clock.monotonicMs() });
       result = { task: name, from, to, mode: 'pre-copy', ...sent, totalMs };
     } catch (error) {
       result = error instanceof AgentError ? error : new AgentError('failed', messageOf(error));
     }
-    task.movingTo = null;
+    task.move = null;
     home.sendPolicy(task, task.host);
     const loss = home.judge(task);
     if (loss !== null) throw new AgentError('lost', `task ${name} is lost: ${loss}`);
@@ -81,13 +82,18 @@ export class Moves {
     return wanted === 'best' && task.allowed !== null ? task.allowed.join(',') : wanted;
   }
 
-  private async walk(task: HomeTask, from: number, to: number): Promise<ReturnType<typeof readSent>> {
+  private async walk(
+    task: HomeTask,
+    from: number,
+    to: number,
+    giveUp: AbortSignal,
+  ): Promise<ReturnType<typeof readSent>> {
     const { log, event, clock } = this.options;
     const epoch = task.epoch + 1;
     const name = task.task;
     const movesBefore = task.moves;
     log.info({ task: name, from, to, epoch }, 'a move begins');
-    const outcome = await runMove(this.world(task, from, to, epoch), (stage) => {
+    const outcome = await runMove(this.world(task, from, to, epoch, giveUp), (stage) => {
       event({ event: 'stage', task: name, stage: `home ${stage}`, from, to });
     });
     if (!outcome.moved) {
@@ -103,7 +109,7 @@ export class Moves {
     return outcome.sent === null ? NOT_MOVED : readSent(outcome.sent, '');
   }
 
-  private world(task: HomeTask, from: number, to: number, epoch: number): MoveWorld {
+  private world(task: HomeTask, from: number, to: number, epoch: number, giveUp: AbortSignal): MoveWorld {
     const { nodes, natives, clock } = this.options;
     const name = task.task;
     const deputy = (): NonNullable<HomeTask['deputy']> => {
@@ -142,7 +148,10 @@ export class Moves {
         return readDoor(await nodes.ask(to, { ...fields, t: 'task-receive' }, { timeoutMs }), '');
       },
       send: (door) =>
-        nodes.ask(from, { ...door, t: 'task-send', task: name, epoch }, { timeoutMs: SEND_TIMEOUT_MS }),
+        unlessAborted(
+          nodes.ask(from, { ...door, t: 'task-send', task: name, epoch }, { timeoutMs: SEND_TIMEOUT_MS }),
+          giveUp,
+        ),
       undo: (stage) => {
         if (stage === 'send') nodes.tell(from, { t: 'task-abort', task: name, epoch: epoch - 1 });
         else nodes.tell(to, { t: 'task-drop', task: name, epoch });
@@ -262,4 +271,14 @@ export class Moves {
       wanted: this.memory.wanted,
     };
   }
+}
+
+/** The promise, or what the signal is aborted with if that comes first. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }
