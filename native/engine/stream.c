@@ -3,11 +3,13 @@
 #include "arch.h"
 #include "tracee.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
 
 #define LOOK_MS 20 /* how long a wait goes on before idle is called */
+#define SEND_TIMEOUT_MS 60000
 
 int stream_prepare(void *socket) {
     const int high_water = 16, linger = 0, buffer = 4 << 20;
@@ -25,13 +27,47 @@ int stream_prepare(void *socket) {
     return 0;
 }
 
+int stream_watch(struct stream *stream, void *context) {
+    static unsigned watched;
+    char address[48];
+    snprintf(address, sizeof address, "inproc://stream-monitor-%u", ++watched);
+    if (zmq_socket_monitor(stream->socket, address, ZMQ_EVENT_DISCONNECTED))
+        return -zmq_errno();
+    stream->monitor = zmq_socket(context, ZMQ_PAIR);
+    return stream->monitor && zmq_connect(stream->monitor, address) == 0 ? 0 : -zmq_errno();
+}
+
+void stream_close(struct stream *stream) {
+    if (stream->socket && stream->monitor)
+        zmq_socket_monitor(stream->socket, NULL, 0);
+    if (stream->monitor)
+        zmq_close(stream->monitor);
+    if (stream->socket)
+        zmq_close(stream->socket);
+    stream->socket = stream->monitor = NULL;
+}
+
+/* Nothing could be sent or received for a moment. What had arrived before the connection broke has been received when
+ * this is asked for the second time. */
+static int look_around(struct stream *stream) {
+    char event[256];
+    if (stream->broken)
+        return -EPIPE;
+    if (stream->monitor && zmq_recv(stream->monitor, event, sizeof event, ZMQ_DONTWAIT) >= 0)
+        stream->broken = true;
+    return stream->idle ? stream->idle(stream->arg) : 0;
+}
+
 /* Send one frame; once the first frame of a message is away the rest follows whatever idle says. */
 static int send_frame(struct stream *stream, zmq_msg_t *frame, bool more, bool first) {
+    uint64_t deadline = monotonic_ns() + SEND_TIMEOUT_MS * 1000000ull;
     while (zmq_msg_send(frame, stream->socket, more ? ZMQ_SNDMORE : 0) < 0) {
         if (zmq_errno() != EAGAIN && zmq_errno() != EINTR)
             return -zmq_errno();
-        int result = stream->idle ? stream->idle(stream->arg) : 0;
-        if (result && first)
+        int result = look_around(stream);
+        if (!result && monotonic_ns() > deadline)
+            result = -ETIMEDOUT;
+        if (result && (first || result == -EPIPE || result == -ETIMEDOUT))
             return result;
     }
     return 0;
@@ -118,8 +154,8 @@ static int receive_frame(struct stream *stream, zmq_msg_t *frame, uint64_t deadl
         return -ENOMEM;
     while (zmq_msg_recv(frame, stream->socket, 0) < 0) {
         int result = zmq_errno() == EAGAIN || zmq_errno() == EINTR ? 0 : -zmq_errno();
-        if (!result && first && stream->idle)
-            result = stream->idle(stream->arg);
+        if (!result && first)
+            result = look_around(stream);
         if (!result && first && monotonic_ns() > deadline_ns)
             result = -ETIMEDOUT;
         if (result) {

@@ -41,6 +41,8 @@ struct stream_hello {
 
 struct stream {
     void *socket;
+    void *monitor; /* NULL: not watched */
+    bool broken;
     /* Called while waiting; non-zero ends the wait with that result. */
     int (*idle)(void *arg);
     void *arg;
@@ -57,11 +59,15 @@ struct stream_message {
 
 /* Socket options that both ends need, before connect or bind. */
 int stream_prepare(void *socket);
+/* The end that dials, before it does: from then on a connection that breaks is noticed (-EPIPE), since the other end of
+ * a move never comes back. */
+int stream_watch(struct stream *stream, void *context);
+void stream_close(struct stream *stream);
 int stream_send(struct stream *stream, enum stream_type type, uint64_t value, const void *payload, size_t length);
 /* Send what `runs` has of the process, in chunks. *bytes grows by what was sent. */
 int stream_send_pages(struct stream *stream, pid_t pid, int mem_fd, const struct page_runs *runs, uint64_t *bytes);
 int stream_send_runs(struct stream *stream, enum stream_type type, const struct page_runs *runs);
-/* 0, -ETIMEDOUT, -EBADMSG, or what idle returned. timeout_ms -1: none. */
+/* 0, -ETIMEDOUT, -EPIPE, -EBADMSG, or what idle returned. timeout_ms -1: none. */
 int stream_receive(struct stream *stream, struct stream_message *message, int timeout_ms);
 void stream_message_done(struct stream_message *message);
 /* The runs in a payload, checked: page-aligned, rising, in user space. */

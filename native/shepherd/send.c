@@ -24,7 +24,6 @@
 
 #define MOST_ROUNDS 8
 #define SMALL_ENOUGH_BYTES (4u << 20)
-#define CONNECT_TIMEOUT_MS 20000
 #define ANSWER_TIMEOUT_MS 60000
 #define CLAIM_TIMEOUT_MS 5000
 #define FREEZE_TIMEOUT_MS 5000
@@ -110,6 +109,8 @@ static int connect_target(struct move *move, const msgpack_object *request) {
     int result = stream_prepare(move->stream.socket);
     if (!result)
         result = keys_dial(move->stream.socket, server, public, secret);
+    if (!result)
+        result = stream_watch(&move->stream, move->shepherd->context);
     if (!result && zmq_connect(move->stream.socket, endpoint))
         result = -zmq_errno();
     return result;
@@ -346,8 +347,7 @@ static void release(struct move *move) {
     input_free(&move->input);
     if (move->mem_fd >= 0)
         close(move->mem_fd);
-    if (move->stream.socket)
-        zmq_close(move->stream.socket);
+    stream_close(&move->stream);
     free(move->remote);
 }
 
