@@ -28,8 +28,10 @@ void task_state(struct deputy *deputy, int stop_signal) {
         return;
     deputy->stopped_by = stop_signal;
     agent_announce(deputy);
-    /* As a program that is run here would: the shell gets its prompt back. */
-    if (stop_signal == SIGTSTP || stop_signal == SIGTTIN || stop_signal == SIGTTOU)
+    /* As a program that is run here would: the shell gets its prompt back. Away from a terminal nobody sees that, and
+     * SIGSTOP, which `skein kill` can send, must leave somebody awake to pass on SIGCONT. */
+    if (stop_signal == SIGTSTP || stop_signal == SIGTTIN || stop_signal == SIGTTOU ||
+        (stop_signal == SIGSTOP && deputy->terminal.interactive))
         signals_fall_asleep(deputy);
 }
 
