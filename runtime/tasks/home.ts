@@ -197,6 +197,8 @@ export class HomeTasks {
     task.name = news.name;
     task.detach = news.detach;
     task.host = news.host;
+    task.epoch = news.epoch;
+    task.moves = news.moves;
     task.state = news.state;
     task.heardMs = clock.monotonicMs();
     this.tasks.set(task.task, task);
