@@ -34,6 +34,7 @@ int signals_open(struct deputy *deputy) {
     if (sigprocmask(SIG_BLOCK, &set, NULL))
         return -errno;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write of the task beyond the limit here is answered EFBIG */
     signal(SIGTTOU, SIG_IGN);
     deputy->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return deputy->signals < 0 ? -errno : 0;

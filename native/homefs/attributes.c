@@ -42,9 +42,22 @@ void attributes_of(struct homefs *homefs, const struct statx *status, struct fus
     };
 }
 
+/* How long a kernel may believe the attributes of what is in `directory`. */
+static uint32_t valid_seconds(struct node *node, struct node *directory, const struct statx *status) {
+    bool watched = false;
+    if (S_ISDIR(status->stx_mode))
+        watched = watch_is_on(node);
+    else if (directory && status->stx_nlink == 1 && node->dev == directory->dev && node->mount == directory->mount)
+        watched = watch_is_on(directory);
+    return watched ? LONG_SECONDS : SHORT_SECONDS;
+}
+
 void entry_of(struct request *request, struct node *node, const struct statx *status, struct fuse_entry_out *entry) {
     node->lookups[request->slot]++;
-    *entry = (struct fuse_entry_out){.nodeid = node->id, .entry_valid = VALID_SECONDS, .attr_valid = VALID_SECONDS};
+    node_told(node, request->slot, status);
+    *entry = (struct fuse_entry_out){.nodeid = node->id,
+                                     .entry_valid = watch_is_on(request->node) ? LONG_SECONDS : SHORT_SECONDS,
+                                     .attr_valid = valid_seconds(node, request->node, status)};
     attributes_of(request->homefs, status, &entry->attr);
 }
 
@@ -64,18 +77,31 @@ int op_lookup(struct request *request) {
     const char *name;
     if (!take_name(request, &name))
         return -EINVAL;
+    bool watched = watch(request->homefs, request->node);
     int result = reply_entry(request, request->node, name);
     if (result == -ENOENT) {
         /* That it is not there may be believed for as long. */
-        const struct fuse_entry_out nothing = {.entry_valid = VALID_SECONDS};
+        const struct fuse_entry_out nothing = {.entry_valid = watched ? LONG_SECONDS : SHORT_SECONDS};
         put(request, &nothing, sizeof nothing);
         return 0;
     }
     return result;
 }
 
+/* A file may have left the directory that it was found in, which would tell of its changes. */
+static bool is_in_place(struct request *request) {
+    struct node *found;
+    struct statx status;
+    struct node *node = request->node;
+    return !S_ISDIR(node->kind) && node->parent && node->parent->watch &&
+           nodes_known(&request->homefs->nodes, node->parent, node->name, &found, &status) == 0 && found == node;
+}
+
 static int reply_attr(struct request *request, const struct statx *status) {
-    struct fuse_attr_out out = {.attr_valid = VALID_SECONDS};
+    struct node *node = request->node;
+    struct node *directory = is_in_place(request) ? node->parent : NULL;
+    struct fuse_attr_out out = {.attr_valid = valid_seconds(node, directory, status)};
+    node_told(node, request->slot, status);
     attributes_of(request->homefs, status, &out.attr);
     put(request, &out, sizeof out);
     return 0;

@@ -17,6 +17,7 @@
 #include <linux/falloc.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -103,6 +104,7 @@ int op_open(struct request *request) {
     int result = node_status(&request->homefs->nodes, request->node, &status);
     if (result)
         return result;
+    node_check(request->homefs, request->node, request->slot, &status);
     if (!S_ISREG(status.stx_mode))
         return S_ISDIR(status.stx_mode) ? -EISDIR : -ENXIO;
     return open_node(request, (flags & (KEPT_FLAGS | O_TRUNC)), false);
@@ -112,6 +114,7 @@ int op_opendir(struct request *request) {
     struct fuse_open_in in;
     if (!take(request, &in, sizeof in))
         return -EINVAL;
+    (void)watch(request->homefs, request->node); /* it is going to be listed, and names looked up */
     return open_adopted(request, true) ? 0 : open_node(request, O_RDONLY | O_DIRECTORY, true);
 }
 
@@ -130,6 +133,7 @@ int op_create(struct request *request) {
         return directory;
     int flags =
         ((int)in.flags & (KEPT_FLAGS | O_TRUNC | O_EXCL)) | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    own_change(request, request->node, name, IN_CREATE);
     mode_t before = umask(in.umask & 0777);
     int fd = openat(directory, name, flags, in.mode & 07777);
     int error = errno;
@@ -232,6 +236,7 @@ int op_write(struct request *request) {
     ssize_t length = write_at(handle->fd, request->body, in.size, (off_t)in.offset, in.write_flags & FUSE_WRITE_CACHE);
     int error = errno;
     handle->node->seen[request->slot].valid = false;
+    handle->node->told[request->slot] = 0; /* the kernel will ask */
     if (knows)
         (void)see(handle->node, request->slot, handle->fd);
     if (length < 0)

@@ -95,7 +95,14 @@ static int serve(struct request *request) {
     request->node = nodes_get(&request->homefs->nodes, request->in.nodeid);
     if (!request->node)
         return -ESTALE;
-    return entry->function(request);
+    if (!entry->changes)
+        return entry->function(request);
+    request->own.slot = request->slot;
+    watches_tell(request->homefs, NULL);
+    int result = entry->function(request);
+    if (request->own.count > 0)
+        watches_tell(request->homefs, &request->own);
+    return result;
 }
 
 size_t homefs_handle(struct homefs *homefs, int slot, const void *bytes, size_t length, void *reply, size_t capacity) {
@@ -139,13 +146,16 @@ void homefs_session_writable(struct homefs *homefs, int slot, bool writable) {
     homefs->sessions[slot].writable = writable;
 }
 
+void homefs_session_recall(struct homefs *homefs, int slot) {
+    watches_recall(homefs, slot);
+}
+
 int homefs_poll_fd(struct homefs *homefs) {
-    (void)homefs;
-    return -1;
+    return watches_fd(homefs->nodes.watches);
 }
 
 void homefs_poll(struct homefs *homefs) {
-    (void)homefs;
+    watches_tell(homefs, NULL);
 }
 
 int homefs_new(const struct homefs_config *config, struct homefs **out) {
@@ -155,17 +165,20 @@ int homefs_new(const struct homefs_config *config, struct homefs **out) {
     homefs->config = *config;
     homefs->descriptors = openat(config->proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int result = homefs->descriptors < 0 || fchdir(config->proc) ? -errno : nodes_init(&homefs->nodes, config->root);
-    if (result)
+    if (result) {
         homefs_free(homefs);
-    else
-        *out = homefs;
-    return result;
+        return result;
+    }
+    homefs->nodes.watches = watches_new();
+    *out = homefs;
+    return 0;
 }
 
 void homefs_free(struct homefs *homefs) {
     if (homefs->nodes.by_id)
         handles_free(homefs);
     nodes_free(&homefs->nodes);
+    watches_free(homefs->nodes.watches);
     if (homefs->descriptors >= 0)
         close(homefs->descriptors);
     free(homefs);

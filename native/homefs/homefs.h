@@ -37,6 +37,9 @@ void homefs_session_end(struct homefs *homefs, int slot);
  * is granted. */
 void homefs_session_writable(struct homefs *homefs, int slot, bool writable);
 
+/* Notifications for this session may have been lost: everything that its kernel was told is to be asked for again. */
+void homefs_session_recall(struct homefs *homefs, int slot);
+
 /* One raw request. The length of the raw reply, 0 when the request has none. Never blocks on anything but the disk. */
 size_t homefs_handle(struct homefs *homefs, int slot, const void *request, size_t length, void *reply, size_t capacity);
 

@@ -6,11 +6,11 @@
 #define SKEIN_HOMEFS_PRIVATE_H
 
 #include "nodes.h"
+#include "watches.h"
 #include <linux/fuse.h>
 #include <sys/types.h>
 
 #define HANDLES_MOST (1u << 20)
-#define VALID_SECONDS 1 /* how long a kernel may believe what it was told of names and attributes */
 
 /* An open file or directory of home. */
 struct handle {
@@ -52,6 +52,7 @@ struct request {
     uint8_t *out; /* of the reply: what follows its header */
     size_t room, out_length;
     struct node *node; /* in.nodeid */
+    struct own_changes own;
 };
 
 /* An operation: 0 or -errno. */
@@ -61,7 +62,9 @@ operation op_lookup, op_getattr, op_setattr, op_readlink, op_symlink, op_mknod, 
     op_getxattr, op_listxattr, op_removexattr, op_opendir, op_readdir, op_readdirplus, op_releasedir, op_fsyncdir,
     op_access, op_create, op_fallocate, op_copy_file_range, op_lseek, op_adopt;
 
-/* request.c: reading the body, each false when it is too short or malformed */
+/* request.c: a name in `directory` will change by this request */
+void own_change(struct request *request, const struct node *directory, const char *name, uint32_t event);
+/* reading the body, each false when it is too short or malformed */
 bool take(struct request *request, void *to, size_t length);
 /* A file name: not empty, no slash, neither `.` nor `..`; how long it may be, home's kernel knows. */
 bool take_name(struct request *request, const char **name);
@@ -71,7 +74,7 @@ void put(struct request *request, const void *bytes, size_t length);
 
 /* attributes.c */
 void attributes_of(struct homefs *homefs, const struct statx *status, struct fuse_attr *attr);
-/* Count a reference and fill the entry that answers for it. */
+/* Count a reference and fill the entry that answers for it, found in request->node. */
 void entry_of(struct request *request, struct node *node, const struct statx *status, struct fuse_entry_out *entry);
 int reply_entry(struct request *request, struct node *parent, const char *name);
 

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ int op_symlink(struct request *request) {
     int fd = parent_fd(request);
     if (fd < 0)
         return fd;
+    own_change(request, request->node, name, IN_CREATE);
     return symlinkat(target, fd, name) ? -errno : reply_entry(request, request->node, name);
 }
 
@@ -51,6 +53,7 @@ int op_mknod(struct request *request) {
     int fd = parent_fd(request);
     if (fd < 0)
         return fd;
+    own_change(request, request->node, name, IN_CREATE);
     mode_t before = umask(in.umask & 0777);
     int result = mknodat(fd, name, in.mode & (S_IFMT | 07777), 0) ? -errno : 0;
     umask(before);
@@ -65,6 +68,7 @@ int op_mkdir(struct request *request) {
     int fd = parent_fd(request);
     if (fd < 0)
         return fd;
+    own_change(request, request->node, name, IN_CREATE);
     mode_t before = umask(in.umask & 0777);
     int result = mkdirat(fd, name, in.mode & 07777) ? -errno : 0;
     umask(before);
@@ -78,6 +82,7 @@ static int remove_name(struct request *request, int flags) {
     int fd = parent_fd(request);
     if (fd < 0)
         return fd;
+    own_change(request, request->node, name, IN_DELETE);
     return unlinkat(fd, name, flags) ? -errno : 0;
 }
 
@@ -104,6 +109,12 @@ static int rename_to(struct request *request, uint64_t target, unsigned flags) {
     new_fd = node_fd(nodes, new_parent); /* still there: the list of descriptors is longer than two */
     if (new_fd < 0)
         return new_fd;
+    own_change(request, request->node, name, IN_MOVED_FROM);
+    own_change(request, new_parent, new_name, IN_MOVED_TO);
+    if (flags & RENAME_EXCHANGE) {
+        own_change(request, request->node, name, IN_MOVED_TO);
+        own_change(request, new_parent, new_name, IN_MOVED_FROM);
+    }
     if (renameat2(fd, name, new_fd, new_name, flags))
         return -errno;
     nodes_moved(nodes, new_parent, new_name);
@@ -135,6 +146,7 @@ int op_link(struct request *request) {
     int fd = result ? result : parent_fd(request);
     if (fd < 0)
         return fd;
+    own_change(request, request->node, name, IN_CREATE);
     return linkat(AT_FDCWD, path, fd, name, AT_SYMLINK_FOLLOW) ? -errno : reply_entry(request, request->node, name);
 }
 

@@ -12,6 +12,7 @@
  * old node then stays as a stale one until the kernel forgets it.
  */
 #include "nodes.h"
+#include "watches.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -242,6 +243,7 @@ static bool may_go(const struct node *node) {
 static void release(struct nodes *nodes, struct node *node) {
     while (may_go(node)) {
         struct node *parent = node->parent;
+        watch_end(nodes->watches, node);
         close_fd(nodes, node);
         remove_id(nodes, node);
         if (!node->stale)
@@ -338,14 +340,20 @@ int nodes_lookup(struct nodes *nodes, struct node *parent, const char *name, str
     return 0;
 }
 
+int nodes_known(struct nodes *nodes, struct node *parent, const char *name, struct node **node, struct statx *status) {
+    int directory = node_fd(nodes, parent);
+    if (directory < 0)
+        return directory;
+    if (statx(directory, name, AT_SYMLINK_NOFOLLOW, WANTED, status))
+        return -errno;
+    *node = find_inode(nodes, status);
+    return *node && is_same(*node, status) ? 0 : -ENOENT;
+}
+
 void nodes_moved(struct nodes *nodes, struct node *parent, const char *name) {
     struct node *node;
     struct statx status;
-    int directory = node_fd(nodes, parent);
-    if (directory < 0 || statx(directory, name, AT_SYMLINK_NOFOLLOW, WANTED, &status))
-        return;
-    node = find_inode(nodes, &status);
-    if (node)
+    if (nodes_known(nodes, parent, name, &node, &status) == 0)
         (void)set_place(nodes, node, parent, name); /* without memory it is found by its next lookup */
 }
 
@@ -371,6 +379,7 @@ void nodes_forget_session(struct nodes *nodes, int slot) {
     for (size_t i = 0; i < nodes->buckets; i++) {
         for (struct node *node = nodes->by_id[i]; node; node = node->next_by_id) {
             node->seen[slot].valid = false;
+            node->told[slot] = 0;
             node->lookups[slot] = 0;
         }
     }

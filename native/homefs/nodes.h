@@ -26,6 +26,8 @@ struct node {
     ino_t ino;
     uint64_t mount;
     uint16_t kind; /* S_IFMT */
+    uint16_t mode; /* a watched directory's mode, uid and gid */
+    uint32_t uid, gid;
     struct timespec birth;
     struct node *parent; /* NULL: the root */
     char *name;          /* in `parent` */
@@ -35,6 +37,11 @@ struct node {
     struct node *newer, *older; /* in the list of those with a path_fd that may go */
     struct node *next_by_id, *next_by_inode;
     struct node_seen seen[HOMEFS_SESSIONS];
+    uint64_t told[HOMEFS_SESSIONS]; /* what attributes the kernel may hold, as one number; 0: none */
+    int watch;                      /* a directory's inotify watch, or 0 */
+    int64_t watched_ms;             /* when something in it was last to be believed for long */
+    struct node *next_by_watch;
+    bool never_watch;
     bool stale; /* its inode number belongs to another file by now */
 };
 
@@ -44,7 +51,8 @@ struct nodes {
     uint64_t next_id;
     struct node *newest, *oldest;
     struct node *root;
-    dev_t devices[256]; /* seen so far: [0] is the root's */
+    struct watches *watches; /* told of directories that go; may be NULL */
+    dev_t devices[256];      /* seen so far: [0] is the root's */
     unsigned device_count;
 };
 
@@ -58,6 +66,8 @@ struct node *nodes_get(const struct nodes *nodes, uint64_t id);
 int node_fd(struct nodes *nodes, struct node *node);
 /* What `name` in `parent` is. *node is new or known; a reference is not counted. 0 or -errno. */
 int nodes_lookup(struct nodes *nodes, struct node *parent, const char *name, struct node **node, struct statx *status);
+/* The node that is there now, if it is known: 0, else -errno. Nothing is opened but the directory. */
+int nodes_known(struct nodes *nodes, struct node *parent, const char *name, struct node **node, struct statx *status);
 /* What is at `name` has come there by a rename. */
 void nodes_moved(struct nodes *nodes, struct node *parent, const char *name);
 void node_pin(struct nodes *nodes, struct node *node);

@@ -2,6 +2,12 @@
 #include "homefs_private.h"
 #include <string.h>
 
+void own_change(struct request *request, const struct node *directory, const char *name, uint32_t event) {
+    struct own_changes *own = &request->own;
+    if (own->count < (int)(sizeof own->all / sizeof *own->all))
+        own->all[own->count++] = (struct own_change){directory, name, event};
+}
+
 bool take(struct request *request, void *to, size_t length) {
     if (request->length < length)
         return false;

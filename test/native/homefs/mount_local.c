@@ -99,6 +99,11 @@ static int receive_descriptor(int socket) {
     return fd;
 }
 
+/* The mount ended with the command, while requests were under way. */
+static bool is_gone(int error) {
+    return error == ENODEV || error == ECONNABORTED;
+}
+
 struct server {
     int fuse, notices[2]; /* a socket pair that keeps messages apart */
     struct homefs *homefs;
@@ -120,7 +125,7 @@ static void *write_notices(void *arg) {
         memcpy(&header, bytes, sizeof header);
         if (header.error > 0 && header.error < OPCODES)
             server->counts[OPCODES - header.error]++;
-        if (write(server->fuse, bytes, (size_t)length) < 0 && errno != ENOENT && errno != ENODEV && errno != ENOTDIR &&
+        if (write(server->fuse, bytes, (size_t)length) < 0 && errno != ENOENT && !is_gone(errno) && errno != ENOTDIR &&
             errno != ENOTEMPTY)
             fprintf(stderr, "mount_local: the kernel refuses a notification: %m\n");
     }
@@ -129,7 +134,7 @@ static void *write_notices(void *arg) {
 
 static void serve_one(struct server *server, uint8_t *request, uint8_t *reply) {
     ssize_t length = read(server->fuse, request, HOMEFS_REPLY_MAX);
-    if (length < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOENT || errno == ENODEV))
+    if (length < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOENT || is_gone(errno)))
         return;
     check(length >= (ssize_t)sizeof(struct fuse_in_header), "read a request");
     struct fuse_in_header in;
@@ -139,7 +144,7 @@ static void serve_one(struct server *server, uint8_t *request, uint8_t *reply) {
     size_t size = in.opcode == FUSE_INIT
                       ? homefs_init_reply(request, (size_t)length, reply, HOMEFS_REPLY_MAX)
                       : homefs_handle(server->homefs, 0, request, (size_t)length, reply, HOMEFS_REPLY_MAX);
-    if (size > 0 && write(server->fuse, reply, size) != (ssize_t)size && errno != ENOENT && errno != ENODEV)
+    if (size > 0 && write(server->fuse, reply, size) != (ssize_t)size && errno != ENOENT && !is_gone(errno))
         fprintf(stderr, "mount_local: the kernel refuses the answer to operation %u: %m\n", in.opcode);
 }
 

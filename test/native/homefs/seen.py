@@ -107,6 +107,26 @@ with open("d/log", "a") as task, open(at_home("d/log"), "a") as other:
 assert get(at_home("d/log")).split("\n")[:-1] == [f"{who} {n}" for n in range(50) for who in ("task", "home")]
 soon("both logs", lambda: get("d/log") == get(at_home("d/log")))
 
+# What may be done in a directory, whoever changes that.
+if os.getuid() != 0:
+
+    def closed():
+        try:
+            os.stat("d/deeper/file")
+        except PermissionError:
+            return True
+        return False
+
+    assert not closed()
+    os.chmod("d/deeper", 0)
+    soon("a directory that the task closed", closed)
+    os.chmod("d/deeper", 0o755)
+    assert not closed()
+    os.chmod(at_home("d/deeper"), 0)
+    soon("a directory that home closed", closed)
+    os.chmod(at_home("d/deeper"), 0o755)
+    soon("a directory that home opened", lambda: not closed())
+
 # The directory that the task is in moves.
 os.mkdir("cwd")
 os.chdir("cwd")
