@@ -211,6 +211,9 @@ static void hello(struct deputy *deputy, struct session *session, const struct a
         log_line("dropped a hello for another task");
         return;
     }
+    /* Again: the connection broke, and with it notifications may have been lost. */
+    if (session->route_length > 0)
+        homefs_session_recall(deputy->homefs, slot_of(deputy, session));
     memcpy(session->route, message->route, message->route_length);
     session->route_length = message->route_length;
     session_send(deputy, session, DP_WELCOME, 0, 0, 0, deputy->spec, deputy->spec_length);
