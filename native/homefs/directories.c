@@ -71,6 +71,8 @@ static int read_directory(struct request *request, bool plus) {
         return -EBADF;
     size_t limit = in.size < request->room ? in.size : request->room;
     off_t wanted = (off_t)in.offset;
+    if (wanted == 0)
+        directory_listed(request->node, request->slot);
     for (;;) {
         if (handle->position != wanted && lseek(handle->fd, wanted, SEEK_SET) < 0)
             return -errno;

@@ -7,8 +7,9 @@
  * cached is never older than that. Files of pseudo file systems (/sys) are made as they are read and are never cached.
  * Everything is opened non-blocking: one thread serves the whole task.
  *
- * Names in directories are not cached (FOPEN_CACHE_DIR): a listing from that cache is followed by a request for the
- * attributes of each name, while READDIRPLUS brings all of them at once.
+ * The kernel keeps the names of an unchanged directory (FOPEN_CACHE_DIR) only as long as it may believe the attributes
+ * that came with them: later, a listing from its cache would be followed by a request for each name, while READDIRPLUS
+ * brings everything at once.
  */
 #include "homefs_private.h"
 
@@ -54,10 +55,12 @@ static bool see(struct node *node, int slot, int fd) {
 }
 
 static uint32_t open_flags(struct node *node, int slot, int fd, bool directory) {
-    if (directory)
-        return 0;
     if (is_pseudo(fd))
-        return FOPEN_DIRECT_IO;
+        return directory ? 0 : FOPEN_DIRECT_IO;
+    if (directory) {
+        bool same = see(node, slot, fd);
+        return FOPEN_CACHE_DIR | (same && directory_is_known(node, slot) ? FOPEN_KEEP_CACHE : 0);
+    }
     return see(node, slot, fd) ? FOPEN_KEEP_CACHE : 0;
 }
 

@@ -380,6 +380,7 @@ void nodes_forget_session(struct nodes *nodes, int slot) {
         for (struct node *node = nodes->by_id[i]; node; node = node->next_by_id) {
             node->seen[slot].valid = false;
             node->told[slot] = 0;
+            node->listed_ms[slot] = 0;
             node->lookups[slot] = 0;
         }
     }

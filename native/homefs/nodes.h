@@ -37,9 +37,10 @@ struct node {
     struct node *newer, *older; /* in the list of those with a path_fd that may go */
     struct node *next_by_id, *next_by_inode;
     struct node_seen seen[HOMEFS_SESSIONS];
-    uint64_t told[HOMEFS_SESSIONS]; /* what attributes the kernel may hold, as one number; 0: none */
-    int watch;                      /* a directory's inotify watch, or 0 */
-    int64_t watched_ms;             /* when something in it was last to be believed for long */
+    uint64_t told[HOMEFS_SESSIONS];     /* what attributes the kernel may hold, as one number; 0: none */
+    int watch;                          /* a directory's inotify watch, or 0 */
+    int64_t listed_ms[HOMEFS_SESSIONS]; /* when a session last listed it from the start, watched; 0: never */
+    int64_t watched_ms;                 /* when something in it was last to be believed for long */
     struct node *next_by_watch;
     bool never_watch;
     bool stale; /* its inode number belongs to another file by now */

@@ -196,6 +196,16 @@ bool watch(struct homefs *homefs, struct node *directory) {
     return true;
 }
 
+void directory_listed(struct node *directory, int slot) {
+    directory->listed_ms[slot] = directory->watch ? now_ms() : 0;
+}
+
+bool directory_is_known(const struct node *directory, int slot) {
+    /* The listing itself takes time; half of what is allowed is left for it. */
+    return directory->watch && directory->listed_ms[slot] &&
+           now_ms() - directory->listed_ms[slot] < LONG_SECONDS * 1000 / 2;
+}
+
 /* --- notifications ------------------------------------------------------------------------------------------------ */
 
 static void expire_name(struct homefs *homefs, int slot, const struct node *directory, const char *name) {

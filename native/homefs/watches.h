@@ -36,6 +36,10 @@ bool watch_is_on(struct node *directory);
 void watch_end(struct watches *watches, struct node *directory);
 /* Tell the kernels what has changed, but for what is in `own` (may be NULL; it is used up). */
 void watches_tell(struct homefs *homefs, struct own_changes *own);
+/* A session lists it from the start; whether what it is told of the names in it may still be believed when it is opened
+ * again. */
+void directory_listed(struct node *directory, int slot);
+bool directory_is_known(const struct node *directory, int slot);
 /* A session may have missed notifications: let it ask again. */
 void watches_recall(struct homefs *homefs, int slot);
 
