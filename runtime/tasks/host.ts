@@ -110,25 +110,19 @@ export class HostTasks {
 
   /** Starts a shepherd that receives a task; resolves with where and how to send it. */
   async receive(body: Fields): Promise<Fields> {
-    const shepherd = await this.launch(body, 'receive');
+    let settle: (result: Door | AgentError) => void = () => undefined;
+    const opened = new Promise<Door | AgentError>((resolve) => (settle = resolve));
+    const shepherd = await this.launch(body, 'receive', settle);
     const timer = setTimeout(
-      () => shepherd.receiving?.(new AgentError('timeout', 'the target was not ready in time')),
+      () => settle(new AgentError('timeout', 'the target was not ready in time')),
       RECEIVE_TIMEOUT_MS,
     );
-    try {
-      return await new Promise<Door>((resolve, reject) => {
-        shepherd.receiving = (result) => {
-          if (result instanceof AgentError) reject(result);
-          else resolve(result);
-        };
-      });
-    } catch (error) {
-      this.end(shepherd);
-      throw error;
-    } finally {
-      clearTimeout(timer);
-      shepherd.receiving = null;
-    }
+    const result = await opened;
+    clearTimeout(timer);
+    shepherd.receiving = null;
+    if (!(result instanceof AgentError)) return result;
+    this.end(shepherd);
+    throw result;
   }
 
   /** Sends a task to the target whose keys these are; resolves when it runs there. */
@@ -287,7 +281,11 @@ export class HostTasks {
     };
   }
 
-  private async launch(body: Fields, mode: 'start' | 'receive'): Promise<Shepherd> {
+  private async launch(
+    body: Fields,
+    mode: 'start' | 'receive',
+    receiving: Shepherd['receiving'] = null,
+  ): Promise<Shepherd> {
     const assignment = readAssignment(body, '');
     const { task, home, epoch, deputy, name, policy } = assignment;
     if (parseTaskId(task)?.home !== home)
@@ -312,6 +310,7 @@ export class HostTasks {
       name,
       hostNumber: this.options.nodes.self,
     };
+    shepherd.receiving = receiving;
     this.shepherds.set(token, shepherd);
     this.setPolicy(task, policy);
     try {

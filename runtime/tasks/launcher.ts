@@ -88,7 +88,14 @@ export class Launcher implements Launch {
 
   private line(words: readonly string[]): void {
     const [what, second = '', third = '', ...more] = words;
-    const number = Number(second);
+    const number = /^\d{1,15}$/.test(second) ? Number(second) : NaN;
+    if (what !== 'ready' && Number.isNaN(number)) {
+      this.log.warn(
+        { line: words.join(' ').slice(0, LONGEST_LINE) },
+        'skeind said something that makes no sense',
+      );
+      return;
+    }
     const child = this.children.get(number);
     switch (what) {
       case 'ready':
