@@ -1,7 +1,16 @@
 /*
  * The folder of a cluster on this machine (docs/protocol.md, section 1).
  */
-import { chmodSync, lstatSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { defaultClusterFolder } from '../../client/find.js';
 import { makeKeyPair } from '../../wire/curve-key.js';
@@ -57,7 +66,7 @@ export function readCluster(folder: string): ClusterFile | null {
 
 /** Whether it is there. */
 function checkOwner(folder: string): boolean {
-  const status = lstatSync(folder, { throwIfNoEntry: false });
+  const status = explained(folder, () => lstatSync(folder, { throwIfNoEntry: false }));
   if (status === undefined) return false;
   if (!status.isDirectory()) throw new CommandError(`${folder} is not a folder; name another with --dir`);
   const self = process.getuid?.() ?? 0;
@@ -68,8 +77,9 @@ function checkOwner(folder: string): boolean {
   return true;
 }
 
-/** Makes everything that the nodes read when they start. */
-export function makeCluster({ folder, nodes, port, cpus }: ClusterPlan): void {
+/** Makes everything that the nodes read when they start, or nothing. */
+export function makeCluster(plan: ClusterPlan): void {
+  const { folder, nodes, port } = plan;
   if (/\s#|[\n\r]/.test(folder))
     throw new CommandError(
       `${JSON.stringify(folder)} can't be written in a configuration file; choose another name`,
@@ -80,14 +90,23 @@ export function makeCluster({ folder, nodes, port, cpus }: ClusterPlan): void {
     if (readdirSync(folder).length > 0)
       throw new CommandError(`${folder} has files in it and is no cluster; name another with --dir`);
   } else {
-    mkdirSync(folder);
+    explained(folder, () => mkdirSync(folder));
   }
-  chmodSync(folder, 0o755);
+  explained(folder, () => chmodSync(folder, 0o755));
   requireWayIn(folder);
   const file: ClusterFile = { version: 1, nodes, port };
   // First: whoever finds the folder half made knows that it is a cluster's, and may remove it. It also makes
   // that of two who try at once only one goes on.
-  write(join(folder, 'cluster.json'), `${JSON.stringify(file)}\n`, 0o644);
+  explained(folder, () => write(join(folder, 'cluster.json'), `${JSON.stringify(file)}\n`, 0o644));
+  try {
+    explained(folder, () => fill(plan));
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+function fill({ folder, nodes, port, cpus }: ClusterPlan): void {
   write(join(folder, 'skein.map'), `1 127.0.0.1 ${nodes}\n`, 0o644);
   const keys = nodeNumbers(nodes).map((node) => {
     const state = nodeFolder(folder, node);
@@ -103,6 +122,30 @@ export function makeCluster({ folder, nodes, port, cpus }: ClusterPlan): void {
     return `${node} ${publicKey}\n`;
   });
   write(join(folder, 'keys'), keys.join(''), 0o644);
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  ENOENT: 'the folder that it should be in is not there',
+  ENOTDIR: 'what it should be in is no folder',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'your share of the disk is full',
+  EEXIST: 'somebody else is making a cluster there',
+};
+
+/** What the system says of the folder of a cluster, in words that help. */
+function explained<T>(folder: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    if (code === '') throw error;
+    throw new CommandError(
+      `can't use the folder ${folder}: ${REASONS[code] ?? message}; name another with --dir`,
+    );
+  }
 }
 
 /** Root's tasks run as nobody, and other users' as themselves: all must get to the sockets of the nodes. */
