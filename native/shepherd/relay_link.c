@@ -315,6 +315,9 @@ static void monitor_event(struct relay *relay) {
     } else {
         relay->ready = false;
         relay_reply_set(relay, &relay->welcome, -EKEYREJECTED, 0);
+        /* The deputy was started again, and knows of no candidate any more; who holds the task it will know again. */
+        if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && !relay->holds)
+            fenced(relay);
     }
 }
 
