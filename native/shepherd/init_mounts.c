@@ -99,7 +99,10 @@ int init_mounts(int control, const struct capsule_identity *identity, const char
     if (result)
         return result;
     *step = "enter home";
-    if (chdir("/tmp/root"))
+    struct stat root;
+    /* Until it is asked for its attributes the root of a FUSE mount has an owner that is not mapped here, and nothing
+     * can be made in it. */
+    if (chdir("/tmp/root") || stat(".", &root))
         return -errno;
     *step = "mount /proc";
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
