@@ -92,7 +92,7 @@ for who in "${users[@]}"; do
     check_plain requests
 done
 who=${users[-1]}
-check_plain fuzz "${SEED:-$RANDOM}" 5000
+check_plain fuzz "${SEED:-4711}" 5000
 
 printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" = 0 ]
