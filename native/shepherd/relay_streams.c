@@ -174,6 +174,18 @@ static void acknowledge(struct relay *relay, bool now) {
     in->broken_said = in->broken;
 }
 
+/* The task's pipe has no writer any more. */
+static void end_input(struct relay *relay) {
+    struct relay_in *in = &relay->stdio.in;
+    if (in->descriptor < 0)
+        return;
+    set_watch(relay, 1, -1, 0);
+    close(in->descriptor);
+    in->descriptor = -1;
+    in->broken = true; /* what follows the end is not for the terminal */
+    in->broken_said = true;
+}
+
 static void hand_on(struct relay *relay) {
     struct relay_stdio_state *stdio = &relay->stdio;
     struct relay_in *in = &stdio->in;
@@ -200,13 +212,7 @@ static void hand_on(struct relay *relay) {
         in->first = 0;
     if (in->length == 0 && in->eof && !in->eof_handed) {
         in->eof_handed = true;
-        if (in->descriptor >= 0) {
-            set_watch(relay, 1, -1, 0);
-            close(in->descriptor);
-            in->descriptor = -1;
-            in->broken = true; /* what follows the end is not for the terminal */
-            in->broken_said = true;
-        }
+        end_input(relay);
     }
     acknowledge(relay, in->length == 0);
 }
@@ -380,6 +386,8 @@ static int call_attach(struct relay *relay, void *argument) {
         if (descriptors[2 + i] < 0 && !terminal && !stdio->out[i].eof)
             stdio->out[i].eof = stdio->out[i].eof_sent = true;
     }
+    if (stdio->in.eof_handed)
+        end_input(relay);
     /* One that had ended before the move: whoever writes to it must be told so here too. */
     for (int i = 0; i < 2; i++)
         if (stdio->out[i].eof && stdio->out[i].descriptor >= 0)
