@@ -60,7 +60,9 @@ class Agent {
   ) {
     const { config, map, address } = settings;
     this.self = config.node;
-    this.probe = new Probe(config.isolate !== null);
+    this.probe = new Probe(config.isolate !== null, (error) =>
+      log.warn({ problem: messageOf(error) }, 'memory or traffic could not be measured'),
+    );
     this.members = new Members({
       self: config.node,
       addresses: map.nodes,
@@ -125,7 +127,7 @@ class Agent {
     this.clients = {
       self: config.node,
       nodes: () => members.list(),
-      board: (node) => ({ row: members.row(node) ?? null }),
+      board: (node) => members.details(node),
       tasks: (asker, all) => this.allTasks(asker, all),
       comeBack: (task) => home.questions.comeBack(task),
       migrate: (task, asker, node) => this.moves.move(task, asker, node),
@@ -159,10 +161,8 @@ class Agent {
       onEvent: (peer, body) => this.guard('an event of a local program', () => this.localEvent(peer, body)),
       onGone: (peer) => this.localGone(peer),
     });
-    await this.tick();
-    this.timer = setInterval(() => {
-      this.tick().catch((error: unknown) => log.error({ problem: messageOf(error) }, 'a tick failed'));
-    }, TICK_MS);
+    this.tick();
+    this.timer = setInterval(() => this.guard('a second', () => this.tick()), TICK_MS);
     this.launcher.sayReady();
     log.info({ node: this.self, address, port: config.port }, 'the agent serves');
   }
@@ -178,8 +178,8 @@ class Agent {
     return this.local;
   }
 
-  private async tick(): Promise<void> {
-    const sample = await this.probe.sample();
+  private tick(): void {
+    const sample = this.probe.sample();
     this.members.measured(sample, this.host.list().length);
     const news = this.members.tick();
     if (news !== null) this.peers?.event(news.to, { t: 'gossip', entries: news.entries });

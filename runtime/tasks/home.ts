@@ -126,6 +126,8 @@ export class HomeTasks {
     } catch (error) {
       // It may have been heard all the same.
       nodes.tell(host, { t: 'task-quit', task: task.task, epoch: 1 });
+      if (error instanceof AgentError && error.code === 'dead-node')
+        throw new AgentError('dead-node', `node ${host} does not answer: \`skein nodes\` shows who does`);
       throw error;
     }
   }

@@ -2,7 +2,7 @@
  * Who is there: this node's own measurements, the board that gossip fills, and who is thought to be alive.
  */
 import { AgentError } from '../../base/errors.js';
-import { ageMs, withRow, type Board, type BoardRow, type GossipEntry } from '../../../scheduler/board.js';
+import { ageMs, withRow, type Board, type GossipEntry } from '../../../scheduler/board.js';
 import { gossip, merge } from '../../../scheduler/gossip.js';
 import { loadSample, smooth } from '../../../scheduler/load.js';
 import { best, eligible } from '../../../scheduler/placement.js';
@@ -28,7 +28,8 @@ export class Members {
   private sequence = 0;
   /** Whether a sample has been taken: the first one is taken as it is. */
   private load: number | null = null;
-  ioBytesPerSecond = 0;
+  /** Of this node's machine. */
+  private io = { diskBytesPerSecond: 0, networkBytesPerSecond: 0 };
 
   constructor(private readonly options: MembersOptions) {
     for (const node of options.addresses.keys())
@@ -39,7 +40,8 @@ export class Members {
     const { self, addresses, cpus, speed, incarnation, nowMs } = this.options;
     const value = loadSample(sample.runnable, cpus, speed);
     this.load = this.load === null ? value : smooth(this.load, value);
-    this.ioBytesPerSecond = sample.ioBytesPerSecond;
+    const { diskBytesPerSecond, networkBytesPerSecond } = sample;
+    this.io = { diskBytesPerSecond, networkBytesPerSecond };
     this.board = withRow(this.board, {
       node: self,
       incarnation,
@@ -80,8 +82,9 @@ export class Members {
     return this.board;
   }
 
-  row(node: number): BoardRow | undefined {
-    return this.board.get(node);
+  /** All that is known of a node here; of this one also what its disks and interfaces carry. */
+  details(node: number): Record<string, unknown> {
+    return { row: this.board.get(node) ?? null, io: node === this.options.self ? this.io : null };
   }
 
   isDead(node: number): boolean {

@@ -2,7 +2,13 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { Members } from '../../../runtime/agent/main/members.js';
 import { seededRng } from '../../../scheduler/rng.js';
 
-const sample = { runnable: 2, memoryTotal: 100, memoryFree: 50, ioBytesPerSecond: 0 };
+const sample = {
+  runnable: 2,
+  memoryTotal: 100,
+  memoryFree: 50,
+  diskBytesPerSecond: 7,
+  networkBytesPerSecond: 9,
+};
 let nowMs: number;
 
 beforeEach(() => {
