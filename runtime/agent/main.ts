@@ -23,6 +23,7 @@ import { readPolicy, readTaskEpoch, taskName } from '../tasks/shapes.js';
 import { Tokens } from '../tasks/tokens.js';
 import { integer, object, text } from '../base/schema.js';
 import { answerAtHome, answerClient, type ClientWorld } from './clients.js';
+import { isRefused } from './door.js';
 import { readGossip } from './gossip.js';
 import { Members } from './main/members.js';
 import { Moves } from './main/moves.js';
@@ -119,6 +120,7 @@ class Agent {
       },
       isDead: (node) => this.members.isDead(node),
       groupOf: (uid) => users.group(uid),
+      isRefused,
       userName: (uid) => users.name(uid),
       encode: packFields,
     });

@@ -41,6 +41,12 @@ export interface HomeTask {
   cpuSeconds: number;
   residentBytes: number;
   deputy: Native | null;
+  /** Where its deputy listens for hosts. */
+  endpoint: string;
+  /** When its deputy last told of it. */
+  announcedMs: number;
+  /** When it was last tried whether its deputy listens still. */
+  knockedMs: number;
   /** Since when its deputy has been silent, if it is. */
   missedMs: number;
   /** How long its deputy has heard nothing from its host. */
@@ -81,6 +87,9 @@ export function freshTask(task: string, uid: number, gid: number, nowMs: number)
     cpuSeconds: 0,
     residentBytes: 0,
     deputy: null,
+    endpoint: '',
+    announcedMs: 0,
+    knockedMs: 0,
     missedMs: 0,
     silentMs: 0,
     asleep: false,

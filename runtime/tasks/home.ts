@@ -34,10 +34,16 @@ export interface HomeOptions extends DetachedOptions, QuestionOptions {
   /** Whether what is known says that the node is dead. */
   readonly isDead: (node: number) => boolean;
   readonly groupOf: (uid: number) => number;
+  /** Whether a connection to there is refused: nobody listens. */
+  readonly isRefused: (endpoint: string) => Promise<boolean>;
   readonly event: (event: Fields) => void;
 }
 
 const MOST_COMMAND = 256;
+/** A runon that has told nothing for so long may be gone: then nobody listens where it did. */
+const RUNON_SILENT_MS = 3_000;
+/** One that is stopped is silent, and does not take what is tried at its door. */
+const STOPPED_KNOCK_MS = 30_000;
 /** A runon that is silent for so long after it was missed is gone. */
 const RUNON_GONE_MS = 20_000;
 /** A host that has not told of a task for so long is asked whether it still has it. */
@@ -173,6 +179,8 @@ export class HomeTasks {
     }
     if (task.uid !== native.uid) return;
     task.deputy = native;
+    task.announcedMs = this.options.clock.monotonicMs();
+    if (news.endpoint !== '') task.endpoint = news.endpoint;
     task.stay = news.stay;
     task.tty = news.tty;
     task.silentMs = news.silentMs;
@@ -329,6 +337,9 @@ export class HomeTasks {
     const { isDead, history, clock } = this.options;
     const nowMs = clock.monotonicMs();
     for (const task of [...this.tasks.values()]) {
+      this.knock(task, nowMs).catch((error: unknown) =>
+        this.options.log.warn({ task: task.task, problem: messageOf(error) }, 'its runon was not looked for'),
+      );
       if (task.move !== null || task.host === 0) continue;
       const isSilent = nowMs - task.heardMs > REPORT_OVERDUE_MS;
       // Of a deputy that skeind started, skeind tells.
@@ -342,6 +353,17 @@ export class HomeTasks {
         );
     }
     history.prune(clock.wallMs());
+  }
+
+  /** A runon that was killed says nothing, as one does that is stopped; but its door is closed. */
+  private async knock(task: HomeTask, nowMs: number): Promise<void> {
+    const { announcedMs, endpoint } = task;
+    const againMs = task.asleep ? STOPPED_KNOCK_MS : RUNON_SILENT_MS;
+    // Of a deputy that skeind started, skeind tells.
+    if (task.detach || endpoint === '' || nowMs - Math.max(announcedMs, task.knockedMs) < againMs) return;
+    task.knockedMs = nowMs;
+    if ((await this.options.isRefused(endpoint)) && task.announcedMs === announcedMs)
+      this.lose(task, 'the runon that it belonged to is gone');
   }
 
   /** What its host told may have been lost on the way. */
@@ -376,6 +398,10 @@ export class HomeTasks {
     log.warn({ task: task.task, reason }, 'a task is lost');
     if (task.deputy !== null) natives.tell(task.deputy, { t: 'lost', reason });
     if (task.host > 0) nodes.tell(task.host, { t: 'task-quit', task: task.task, epoch: task.epoch });
+    if (task.move !== null) {
+      nodes.tell(task.move.to, { t: 'task-quit', task: task.task, epoch: task.epoch + 1 });
+      task.move.giveUp.abort(new AgentError('lost', `task ${task.task} is lost: ${reason}`));
+    }
     this.finish(task, 'lost', LOST_STATUS, reason);
   }
 

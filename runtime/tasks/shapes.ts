@@ -94,6 +94,7 @@ export const readDeputyAnnounce = object({
   asleep: optional(boolean, false),
   silentMs: optional(integer(0, 1e12), 0),
   host: integer(0, MAP_LIMITS.node),
+  endpoint: optional(endpoint, ''),
   moves: integer(0, 1e9),
   startedMs: integer(0, Number.MAX_SAFE_INTEGER),
 });

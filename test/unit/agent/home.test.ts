@@ -25,11 +25,14 @@ let folder: string;
 let world: World;
 let home: HomeTasks;
 let dead: Set<number>;
+/** Doors that nobody listens at. */
+let closed: Set<string>;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'skein-home-'));
   world = new World(1);
   dead = new Set();
+  closed = new Set();
   home = freshHome();
 });
 
@@ -58,6 +61,7 @@ function freshHome(): HomeTasks {
     },
     isDead: (node) => dead.has(node),
     groupOf: (uid) => uid,
+    isRefused: (endpoint) => Promise.resolve(closed.has(endpoint)),
     userName: (uid) => `user${uid}`,
     encode: (fields) => Buffer.from(JSON.stringify(fields)),
   });
@@ -317,3 +321,47 @@ function settled(): Promise<void> {
 async function untilStarted(count: number): Promise<void> {
   while (world.started.length < count) await settled();
 }
+
+describe('a runon that says nothing', () => {
+  const endpoint = 'tcp://127.0.0.1:4001';
+
+  async function silentFor(ms: number): Promise<void> {
+    world.clock.nowMs += ms;
+    home.tick();
+    await Promise.resolve();
+    await Promise.resolve();
+  }
+
+  it('is gone when its door is closed, and its task with it', async () => {
+    const task = await running();
+    announce(task, { endpoint });
+    closed.add(endpoint);
+    await silentFor(2_000);
+    expect(listed()).toMatchObject([{ state: 'running' }]);
+    await silentFor(1_500);
+    expect(listed()).toMatchObject([{ state: 'lost', reason: 'the runon that it belonged to is gone' }]);
+    expect(world.told).toContainEqual({ to: 2, message: { t: 'task-quit', task, epoch: 1 } });
+  });
+
+  it('is stopped, or slow, when its door is open', async () => {
+    const task = await running();
+    announce(task, { endpoint });
+    await silentFor(4_000);
+    expect(listed()).toMatchObject([{ state: 'running' }]);
+  });
+
+  it('takes its task with it from the middle of a move', async () => {
+    const task = await running();
+    announce(task, { endpoint });
+    const giveUp = new AbortController();
+    home.questions.find(task, OWNER).move = { to: 3, giveUp };
+    closed.add(endpoint);
+    await silentFor(3_500);
+    expect(giveUp.signal.aborted).toBe(true);
+    for (const [to, epoch] of [
+      [2, 1],
+      [3, 2],
+    ])
+      expect(world.told).toContainEqual({ to, message: { t: 'task-quit', task, epoch } });
+  });
+});
