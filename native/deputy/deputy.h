@@ -152,6 +152,7 @@ void agent_ended(struct deputy *deputy);
 int detached_load(struct deputy *deputy);
 bool detached_resumes(const struct deputy *deputy);
 int detached_save(const struct deputy *deputy);
+int detached_journal(const struct deputy *deputy);
 void detached_forget(const struct deputy *deputy);
 
 /* signals.c */

@@ -4,7 +4,8 @@
  *
  * Theory of operation. What was asked for is in the file `spec`, written by the agent; what the task writes goes to
  * `out` and `err`. Such a deputy may be started again when it died: `deputy` holds its address and keys, `epoch` who
- * may run the task, and the sizes of the output files say what has been written, since nothing else writes there.
+ * may run the task, `files` what it has open, and the sizes of the output files say what has been written, since
+ * nothing else writes there.
  */
 #include "../common/log.h"
 #include "deputy.h"
@@ -118,9 +119,15 @@ int detached_load(struct deputy *deputy) {
     return result ? result : load(deputy);
 }
 
+int detached_journal(const struct deputy *deputy) {
+    char path[PATH_MAX];
+    int result = path_of(deputy, "files", path);
+    return result ? result : homefs_journal(deputy->homefs, path, 0);
+}
+
 void detached_forget(const struct deputy *deputy) {
     char path[PATH_MAX];
-    static const char *const names[] = {"deputy", "epoch", "spec"};
+    static const char *const names[] = {"deputy", "epoch", "spec", "files"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!path_of(deputy, names[i], path) && unlink(path) && errno != ENOENT)
             log_line("can't remove %s: %s", path, strerror(errno));

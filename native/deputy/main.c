@@ -115,6 +115,8 @@ static int serve(struct deputy *deputy) {
         result = sessions_open(deputy);
     if (!result && detached_resumes(deputy))
         result = sessions_resume(deputy);
+    if (!result && deputy->options.deputy)
+        result = detached_journal(deputy);
     if (result)
         return fail(deputy, "can't serve the task from %s: %s", deputy->address, strerror(-result)), result;
     if (detached_resumes(deputy)) {

@@ -86,7 +86,7 @@ static int open_node(struct request *request, int flags, bool directory) {
     if (fd < 0)
         return fd;
     out.open_flags = open_flags(request->node, request->slot, fd, directory);
-    int result = handle_new(request->homefs, request->slot, request->node, fd, directory, &out.fh);
+    int result = handle_new(request->homefs, request->slot, request->node, fd, directory, flags & ~O_TRUNC, &out.fh);
     if (!result)
         put(request, &out, sizeof out);
     return result;
@@ -156,7 +156,7 @@ int op_create(struct request *request) {
     }
     out.open_flags = open_flags(node, request->slot, fd, false);
     entry_of(request, node, &status, &entry);
-    result = handle_new(request->homefs, request->slot, node, fd, false, &out.fh);
+    result = handle_new(request->homefs, request->slot, node, fd, false, flags & KEPT_FLAGS, &out.fh);
     if (result) {
         node_forget(nodes, node, request->slot, 1);
         return result;

@@ -54,12 +54,12 @@ static int make_room(struct handles *handles) {
         handles->all = all;
         handles->room = room;
     }
-    handles->all[handles->count] = (struct handle){.fd = -1};
+    handles->all[handles->count] = (struct handle){.fd = -1, .generation = handles->first_generation};
     handles->first_free = ++handles->count;
     return 0;
 }
 
-int handle_new(struct homefs *homefs, int slot, struct node *node, int fd, bool directory, uint64_t *fh) {
+int handle_new(struct homefs *homefs, int slot, struct node *node, int fd, bool directory, int flags, uint64_t *fh) {
     struct handles *handles = &homefs->handles;
     int result = make_room(handles);
     if (result) {
@@ -73,7 +73,44 @@ int handle_new(struct homefs *homefs, int slot, struct node *node, int fd, bool 
     handle->holds[slot] = 1;
     node_pin(&homefs->nodes, node);
     *fh = (uint64_t)handle->generation << 32 | index;
+    journal_open(&homefs->journal, *fh, node, flags, directory);
     return 0;
+}
+
+void handle_put_back(struct homefs *homefs, int slot, struct node *node, int fd, bool directory, uint64_t fh,
+                     uint32_t holds) {
+    struct handles *handles = &homefs->handles;
+    uint32_t index = (uint32_t)fh;
+    while (index < HANDLES_MOST && handles->count <= index) {
+        /* Places below it that stay free are given out later. */
+        uint32_t before = handles->first_free;
+        handles->first_free = 0;
+        if (make_room(handles)) {
+            handles->first_free = before;
+            break;
+        }
+        handles->all[handles->count - 1].next_free = before;
+    }
+    if (index >= handles->count || handles->all[index].fd >= 0) {
+        close(fd);
+        return;
+    }
+    for (uint32_t *link = &handles->first_free; *link; link = &handles->all[*link - 1].next_free) {
+        if (*link == index + 1) {
+            *link = handles->all[index].next_free;
+            break;
+        }
+    }
+    struct handle *handle = &handles->all[index];
+    *handle = (struct handle){.fd = fd, .generation = (uint32_t)(fh >> 32), .node = node, .directory = directory};
+    handle->position = directory ? -1 : 0;
+    handle->holds[slot] = holds;
+    node_pin(&homefs->nodes, node);
+}
+
+static void write_holds(struct homefs *homefs, const struct handle *handle) {
+    uint64_t fh = (uint64_t)handle->generation << 32 | (uint32_t)(handle - homefs->handles.all);
+    journal_holds(&homefs->journal, fh, handle->holds[0] + handle->holds[1]);
 }
 
 static struct handle *find(struct homefs *homefs, uint64_t fh) {
@@ -90,6 +127,7 @@ struct handle *handle_get(struct homefs *homefs, int slot, uint64_t fh) {
 }
 
 static void close_if_free(struct homefs *homefs, struct handle *handle) {
+    write_holds(homefs, handle);
     if (handle->holds[0] || handle->holds[1])
         return;
     close(handle->fd);
@@ -137,6 +175,7 @@ int op_adopt(struct request *request) {
     if (session->adopt_node)
         handle_release(request->homefs, request->slot, session->adopt_fh);
     handle->holds[request->slot]++;
+    write_holds(request->homefs, handle);
     session->adopt_node = handle->node;
     session->adopt_fh = fh;
     return 0;

@@ -163,6 +163,7 @@ int homefs_new(const struct homefs_config *config, struct homefs **out) {
     if (!homefs)
         return -ENOMEM;
     homefs->config = *config;
+    homefs->journal.fd = -1;
     homefs->descriptors = openat(config->proc, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int result = homefs->descriptors < 0 || fchdir(config->proc) ? -errno : nodes_init(&homefs->nodes, config->root);
     if (result) {
@@ -170,6 +171,7 @@ int homefs_new(const struct homefs_config *config, struct homefs **out) {
         return result;
     }
     homefs->nodes.watches = watches_new();
+    homefs->nodes.journal = &homefs->journal;
     *out = homefs;
     return 0;
 }
@@ -179,6 +181,8 @@ void homefs_free(struct homefs *homefs) {
         handles_free(homefs);
     nodes_free(&homefs->nodes);
     watches_free(homefs->nodes.watches);
+    if (homefs->journal.fd >= 0)
+        close(homefs->journal.fd);
     if (homefs->descriptors >= 0)
         close(homefs->descriptors);
     free(homefs);

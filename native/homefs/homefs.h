@@ -37,6 +37,9 @@ void homefs_session_end(struct homefs *homefs, int slot);
  * is granted. */
 void homefs_session_writable(struct homefs *homefs, int slot, bool writable);
 
+/* Write down what the task has open, so that a deputy that is started again knows; and first take up what the one
+ * before has left there, for the session of this slot. 0 or -errno. */
+int homefs_journal(struct homefs *homefs, const char *path, int slot);
 /* Notifications for this session may have been lost: everything that its kernel was told is to be asked for again. */
 void homefs_session_recall(struct homefs *homefs, int slot);
 

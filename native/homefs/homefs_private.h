@@ -26,6 +26,7 @@ struct handle {
 struct handles {
     struct handle *all;
     uint32_t count, room, first_free; /* first_free: index + 1; 0: none */
+    uint32_t first_generation;
 };
 
 struct session_files {
@@ -37,6 +38,7 @@ struct session_files {
 struct homefs {
     struct homefs_config config;
     struct nodes nodes;
+    struct journal journal;
     struct handles handles;
     struct session_files sessions[HOMEFS_SESSIONS];
     int descriptors; /* /proc/self/fd */
@@ -79,7 +81,11 @@ void entry_of(struct request *request, struct node *node, const struct statx *st
 int reply_entry(struct request *request, struct node *parent, const char *name);
 
 /* handles.c */
-int handle_new(struct homefs *homefs, int slot, struct node *node, int fd, bool directory, uint64_t *fh);
+/* `flags`: those that it would be opened with again. */
+int handle_new(struct homefs *homefs, int slot, struct node *node, int fd, bool directory, int flags, uint64_t *fh);
+/* One that a deputy before this one had given out. */
+void handle_put_back(struct homefs *homefs, int slot, struct node *node, int fd, bool directory, uint64_t fh,
+                     uint32_t holds);
 struct handle *handle_get(struct homefs *homefs, int slot, uint64_t fh);
 void handle_release(struct homefs *homefs, int slot, uint64_t fh);
 void handles_end_session(struct homefs *homefs, int slot);

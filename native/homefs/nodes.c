@@ -244,6 +244,8 @@ static void release(struct nodes *nodes, struct node *node) {
     while (may_go(node)) {
         struct node *parent = node->parent;
         watch_end(nodes->watches, node);
+        if (nodes->journal)
+            journal_forget(nodes->journal, node);
         close_fd(nodes, node);
         remove_id(nodes, node);
         if (!node->stale)
@@ -277,6 +279,8 @@ static int set_place(struct nodes *nodes, struct node *node, struct node *parent
     node->parent = parent;
     parent->children++;
     before->children--;
+    if (nodes->journal)
+        journal_node(nodes->journal, node);
     release(nodes, before);
     return 0;
 }
@@ -305,7 +309,16 @@ static struct node *make(struct nodes *nodes, struct node *parent, const char *n
     grow(nodes);
     insert(nodes, node);
     nodes->count++;
+    if (nodes->journal)
+        journal_node(nodes->journal, node);
     return node;
+}
+
+void nodes_renumber(struct nodes *nodes, struct node *node, uint64_t id) {
+    remove_id(nodes, node);
+    remove_inode(nodes, node);
+    node->id = id;
+    insert(nodes, node);
 }
 
 int nodes_lookup(struct nodes *nodes, struct node *parent, const char *name, struct node **out, struct statx *status) {

@@ -6,6 +6,7 @@
 #define SKEIN_HOMEFS_NODES_H
 
 #include "homefs.h"
+#include "journal.h"
 #include <sys/stat.h>
 #include <time.h>
 
@@ -52,6 +53,7 @@ struct nodes {
     uint64_t next_id;
     struct node *newest, *oldest;
     struct node *root;
+    struct journal *journal;
     struct watches *watches; /* told of directories that go; may be NULL */
     dev_t devices[256];      /* seen so far: [0] is the root's */
     unsigned device_count;
@@ -78,6 +80,8 @@ void node_forget(struct nodes *nodes, struct node *node, int slot, uint64_t coun
 void nodes_forget_session(struct nodes *nodes, int slot);
 /* Attributes of the node. 0 or -errno. */
 int node_status(struct nodes *nodes, struct node *node, struct statx *status);
+/* The node has had this number for a kernel before. */
+void nodes_renumber(struct nodes *nodes, struct node *node, uint64_t id);
 /* A number for the inode that is unique in the whole mount. */
 uint64_t nodes_inode(struct nodes *nodes, dev_t dev, ino_t ino);
 /* Room for descriptors: closes half of those that may go. False when there are none. */
