@@ -66,6 +66,9 @@ static void find_reasons(struct shepherd *shepherd, struct stay_reasons *reasons
     if (count > 1)
         stay_because(reasons, shepherd->inner, "children",
                      "the task has %d processes: only single processes can be moved yet", count);
+    if (shepherd->stopped_by)
+        stay_because(reasons, shepherd->inner, "stopped",
+                     "it is stopped by signal %d: continue it first (skein kill -s CONT, or fg)", shepherd->stopped_by);
     int result = process_probe(shepherd->pid, &shepherd->facts, reasons);
     for (size_t i = 0; i < reasons->count; i++)
         reasons->reasons[i].pid = shepherd->inner; /* as `skein ps` shows it, not as we see it */
