@@ -336,6 +336,11 @@ void relay_link_tick(struct relay *relay) {
         raw_send(relay, DP_PING, 0, 0, 0, NULL, 0);
     if (silence < RELAY_SILENCE_MS || (relay->asleep && relay->ready))
         return;
+    if (relay->spec && !relay->holds) {
+        log_line("home does not answer: a task can't arrive without it");
+        fenced(relay);
+        return;
+    }
     relay->down_told = true;
     relay_post(relay, RELAY_LINK_DOWN, (int)(silence / 1000));
     if (now - relay->dialled_ms < RELAY_REDIAL_MS || silence < RELAY_REDIAL_MS)
