@@ -127,7 +127,7 @@ int detached_journal(const struct deputy *deputy) {
 
 void detached_forget(const struct deputy *deputy) {
     char path[PATH_MAX];
-    static const char *const names[] = {"deputy", "epoch", "spec", "files"};
+    static const char *const names[] = {"deputy", "epoch", "spec", "files", "answers.0", "answers.1"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!path_of(deputy, names[i], path) && unlink(path) && errno != ENOENT)
             log_line("can't remove %s: %s", path, strerror(errno));

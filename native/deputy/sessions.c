@@ -77,7 +77,7 @@ void sessions_close(struct deputy *deputy) {
     for (int i = 0; i < SESSIONS; i++) {
         if (deputy->sessions[i].route_length && !deputy->exit_acked)
             session_send(deputy, &deputy->sessions[i], DP_KILL, 0, 0, 0, NULL, 0);
-        free(deputy->sessions[i].replies);
+        replies_close(deputy->sessions[i].replies);
     }
     if (deputy->router)
         zmq_close(deputy->router);
@@ -122,18 +122,27 @@ static void fence(struct deputy *deputy, struct session *session) {
     if (*forgotten)
         zap_forbid(deputy->zap, forgotten);
     memcpy(forgotten, session->client_public, KEY_TEXT);
-    free(session->replies);
+    replies_close(session->replies);
     memset(session, 0, sizeof *session);
+}
+
+/* Of two sessions at once the epochs are neighbours. */
+static struct replies *open_replies(const struct deputy *deputy, const char *key, uint32_t epoch) {
+    char path[PATH_MAX];
+    if (!deputy->options.deputy ||
+        (size_t)snprintf(path, sizeof path, "%s/answers.%u", deputy->folder, epoch % 2) >= sizeof path)
+        return replies_open(NULL, key);
+    return replies_open(path, key);
 }
 
 static int begin(struct deputy *deputy, struct session *session, const char *key, uint32_t epoch, uint32_t host,
                  enum session_state state) {
-    session->replies = calloc(1, sizeof *session->replies);
+    session->replies = open_replies(deputy, key, epoch);
     if (!session->replies)
         return -ENOMEM;
     int result = zap_allow(deputy->zap, key);
     if (result) {
-        free(session->replies);
+        replies_close(session->replies);
         session->replies = NULL;
         return result;
     }
